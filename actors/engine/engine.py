@@ -1,0 +1,169 @@
+"""The model room that drafter and verifier rent: tokens in, coupled tokens out.
+
+Logits never leave it. A step computes new tokens of many sessions in one forward pass, and gives
+each the same bits whatever else is in the pass (docs/decisions/0001).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ringroad.actors.engine.cache import Cache
+from ringroad.actors.engine.model import Model, Span
+from ringroad.actors.messages import Features, Sampling
+from ringroad.kernels import sampling as draws
+from ringroad.kernels.attention import tiled, visible
+
+
+@dataclass(frozen=True)
+class Work:
+    """New tokens of one session: a chain, or a tree where `parents` says so."""
+
+    session: str
+    tokens: Sequence[int]
+    parents: Sequence[int] | None = None  # of each token: an earlier one of these, or -1
+    answers: int = 1  # how many of the tokens, from the last backwards, want an outcome
+    features: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """For each answered token of a Work, in order: the token that follows it, and what was seen."""
+
+    tokens: list[int]
+    features: Features | None = None
+
+
+@dataclass
+class Session:
+    """What the engine holds for one text."""
+
+    sampling: Sampling
+    cache: Cache
+    written: int = field(default=0)  # tokens of the last step, kept or not
+
+
+class Engine:
+    """Sessions on one model."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._sessions: dict[str, Session] = {}
+
+    def __contains__(self, session: str) -> bool:
+        return session in self._sessions
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    @property
+    def cached_tokens(self) -> int:
+        """Tokens whose keys and values are kept, over all sessions."""
+        return sum(s.cache.length for s in self._sessions.values())
+
+    def open(self, session: str, sampling: Sampling) -> None:
+        """Begins a session with an empty text; one of that name begins again."""
+        self._sessions[session] = Session(sampling, Cache(self.model.shape, self.model.dtype))
+
+    def length(self, session: str) -> int:
+        """How many tokens of the session are kept."""
+        return self._sessions[session].cache.length
+
+    def truncate(self, session: str, length: int) -> None:
+        """Rolls a session back to its first `length` tokens."""
+        cache = self._sessions[session].cache
+        if not 0 <= length <= cache.length:
+            raise ValueError(f"{session}: cannot truncate {cache.length} tokens to {length}")
+        cache.length = length
+
+    def keep(self, session: str, path: Sequence[int]) -> None:
+        """Of the last step's tokens keeps only `path`: a chain of indices into its Work."""
+        held = self._sessions[session]
+        held.cache.keep(held.cache.length - held.written, path)
+        held.written = len(path)
+
+    def close(self, session: str) -> None:
+        """Frees a session; one that is not there is free already."""
+        self._sessions.pop(session, None)
+
+    @torch.inference_mode()
+    def step(self, batch: Sequence[Work]) -> list[Outcome]:
+        """Computes all new tokens in one forward pass, keeps them, and draws what follows.
+
+        The position of a token in the noise is its index in the session's text, so the outcome of
+        token i of a chain is a pure function of the text up to it, of sampling and of seed.
+        """
+        rows = [self._place(work) for work in batch]
+        spans: list[Span] = []
+        at = 0
+        for work, (_, mask) in zip(batch, rows, strict=True):
+            cache = self._sessions[work.session].cache
+            spans.append(Span(cache, at, at + len(work.tokens), mask))
+            at += len(work.tokens)
+        tokens = torch.tensor([token for work in batch for token in work.tokens])
+        positions = torch.cat([where for where, _ in rows])
+        hidden = self.model.forward(tokens, positions, spans)
+        for work in batch:
+            held = self._sessions[work.session]
+            held.cache.length += len(work.tokens)
+            held.written = len(work.tokens)
+        return self._answer(batch, spans, hidden, positions)
+
+    def _place(self, work: Work) -> tuple[Tensor, Tensor]:
+        """The positions of a Work's tokens and the mask of what they see; makes room for them."""
+        cache, count = self._sessions[work.session].cache, len(work.tokens)
+        cache.reserve(cache.length + count)
+        if work.parents is None:
+            depths = list(range(count))
+        else:
+            depths = []
+            for parent in work.parents:
+                depths.append(0 if parent < 0 else depths[parent] + 1)
+        parents = None if work.parents is None else list(work.parents)
+        mask = visible(cache.length, parents, count, self.model.dtype)
+        shape = self.model.shape
+        return torch.tensor(depths) + cache.length, tiled(mask, shape.heads // shape.kv_heads)
+
+    def _answer(
+        self, batch: Sequence[Work], spans: Sequence[Span], hidden: Tensor, positions: Tensor
+    ) -> list[Outcome]:
+        wanted = [
+            row
+            for work, span in zip(batch, spans, strict=True)
+            for row in range(span.stop - work.answers, span.stop)
+        ]
+        if not wanted:
+            return [Outcome([]) for _ in batch]
+        logits = self.model.head(hidden[wanted])
+        outcomes: list[Outcome] = []
+        at = 0
+        for work in batch:
+            mine = slice(at, at + work.answers)
+            sampling = self._sessions[work.session].sampling
+            next_positions = positions[wanted[mine]] + 1
+            tokens = [
+                _draw(row, sampling, int(position))
+                for row, position in zip(logits[mine], next_positions, strict=True)
+            ]
+            outcomes.append(Outcome(tokens, _features(logits[mine]) if work.features else None))
+            at += work.answers
+        return outcomes
+
+
+def _draw(logits: Tensor, sampling: Sampling, position: int) -> int:
+    return draws.draw(
+        logits,
+        seed=sampling.seed,
+        position=position,
+        temperature=sampling.temperature,
+        top_k=sampling.top_k,
+        top_p=sampling.top_p,
+        min_p=sampling.min_p,
+    )
+
+
+def _features(logits: Tensor) -> Features:
+    margin, entropy = draws.features(logits)
+    return Features(margin.tolist(), entropy.tolist())

@@ -1,0 +1,122 @@
+"""One decoder definition for the Llama, Qwen2, Qwen3 and Mistral families."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ringroad.actors.engine.cache import Cache
+from ringroad.actors.engine.weights import Shape, Weights
+from ringroad.kernels import linear
+from ringroad.kernels.attention import attend
+from ringroad.kernels.layers import gated, rms_norm, rotary_table, rotate
+from ringroad.kernels.linear import Linear
+
+
+@dataclass(frozen=True)
+class Span:
+    """The rows of one session in a step, and what they may look at."""
+
+    cache: Cache
+    start: int  # first row
+    stop: int
+    mask: Tensor  # as attention.tiled made it
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One decoder layer's weights; projections of the same input are fused."""
+
+    attention_norm: Tensor
+    qkv: Linear
+    query_norm: Tensor | None  # Qwen3 alone norms its heads
+    key_norm: Tensor | None
+    out: Linear
+    ffn_norm: Tensor
+    gate_up: Linear
+    down: Linear
+
+
+class Model:
+    """A decoder in memory, packed for this processor."""
+
+    def __init__(self, weights: Weights, kind: linear.Weights, threads: int = 2) -> None:
+        """Reads and packs everything; `threads` layers at a time."""
+        self.shape: Shape = weights.shape
+        self.dtype = linear.DTYPES[kind]
+        self._read = weights.read
+        self._has = weights.has
+        self._kind = kind
+        with ThreadPoolExecutor(threads) as pool:
+            head = pool.submit(self._head)
+            embedding = pool.submit(weights.read, "model.embed_tokens.weight", self.dtype)
+            self.layers = list(pool.map(self._layer, range(self.shape.layers)))
+            self.head, self.embedding = head.result(), embedding.result()
+        self.final_norm = weights.read("model.norm.weight", torch.float32)
+        self.cos, self.sin = rotary_table(self.shape.context, self.shape.head_dim, self.shape.theta)
+
+    def forward(self, tokens: Tensor, positions: Tensor, spans: Sequence[Span]) -> Tensor:
+        """Hidden states [rows, width] after the final norm, of tokens and positions [rows] int64.
+
+        Writes the rows' keys and values into their sessions' caches, after what those hold.
+        """
+        rows = self.embedding[tokens]
+        cos, sin = self.cos[positions], self.sin[positions]
+        for depth, layer in enumerate(self.layers):
+            rows = rows + self._attention(depth, layer, rows, cos, sin, spans)
+            normed = rms_norm(rows, layer.ffn_norm, self.shape.eps)
+            rows = rows + layer.down(gated(layer.gate_up(normed)))
+        return rms_norm(rows, self.final_norm, self.shape.eps)
+
+    def _attention(
+        self, depth: int, layer: Layer, rows: Tensor, cos: Tensor, sin: Tensor, spans: Sequence[Span]
+    ) -> Tensor:
+        s = self.shape
+        normed = rms_norm(rows, layer.attention_norm, s.eps)
+        heads = layer.qkv(normed).view(len(rows), s.heads + 2 * s.kv_heads, s.head_dim)
+        query, key, value = heads.split([s.heads, s.kv_heads, s.kv_heads], dim=1)
+        if layer.query_norm is not None and layer.key_norm is not None:
+            query, key = rms_norm(query, layer.query_norm, s.eps), rms_norm(key, layer.key_norm, s.eps)
+        query, key = rotate(query, cos, sin), rotate(key, cos, sin)
+        seen = [
+            attend(
+                query[at.start : at.stop],
+                *at.cache.write(depth, key[at.start : at.stop], value[at.start : at.stop]),
+                at.mask,
+            )
+            for at in spans
+        ]
+        return layer.out(seen[0] if len(seen) == 1 else torch.cat(seen))
+
+    def _layer(self, depth: int) -> Layer:
+        def norm(part: str) -> Tensor:
+            return self._read(f"model.layers.{depth}.{part}.weight", torch.float32)
+
+        def head_norm(part: str) -> Tensor | None:
+            return norm(part) if self._has(f"model.layers.{depth}.{part}.weight") else None
+
+        def fused(*parts: str) -> Linear:
+            return self._linear(*(f"model.layers.{depth}.{part}" for part in parts))
+
+        return Layer(
+            attention_norm=norm("input_layernorm"),
+            qkv=fused("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+            query_norm=head_norm("self_attn.q_norm"),
+            key_norm=head_norm("self_attn.k_norm"),
+            out=fused("self_attn.o_proj"),
+            ffn_norm=norm("post_attention_layernorm"),
+            gate_up=fused("mlp.gate_proj", "mlp.up_proj"),
+            down=fused("mlp.down_proj"),
+        )
+
+    def _head(self) -> Linear:
+        tied = not self._has("lm_head.weight")
+        return self._linear("model.embed_tokens" if tied else "lm_head")
+
+    def _linear(self, *names: str) -> Linear:
+        weight = torch.cat([self._read(f"{name}.weight", self.dtype) for name in names])
+        biased = self._has(f"{names[0]}.bias")
+        bias = torch.cat([self._read(f"{name}.bias", self.dtype) for name in names]) if biased else None
+        return linear.pack(weight, bias, self._kind)

@@ -1,0 +1,202 @@
+"""Where a model's shape and weights come from: a GGUF file, or a Hugging Face folder.
+
+Both speak one language here: Hugging Face's tensor names. Supported are dense decoders of the
+Llama, Qwen2, Qwen3 and Mistral families; anything else is refused by name.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import gguf
+import numpy as np
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from ringroad.actors.errors import ModelError
+from ringroad.actors.gguf_file import GgufFile
+
+FAMILIES = ("llama", "qwen2", "qwen3", "mistral")
+SLICE = 1 << 18  # weights dequantised at a time: what stays in a core's cache
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A decoder's dimensions."""
+
+    family: str
+    layers: int
+    width: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    ffn: int
+    vocabulary: int
+    context: int  # tokens
+    theta: float  # base of the rotary frequencies
+    eps: float  # of the norms
+
+
+class Weights(Protocol):
+    """A model at rest."""
+
+    @property
+    def shape(self) -> Shape:
+        """The model's dimensions. Raises ModelError for a family or feature no engine here runs."""
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a tensor."""
+
+    def read(self, name: str, dtype: torch.dtype) -> Tensor:
+        """A tensor by its Hugging Face name, dequantised. Raises ModelError when there is none."""
+
+
+def open_weights(path: Path) -> Weights:
+    """The model in a `.gguf` file or in a folder of config.json and *.safetensors."""
+    if path.suffix == ".gguf" and path.is_file():
+        return GgufWeights(path)
+    if (path / "config.json").is_file():
+        return FolderWeights(path)
+    raise ModelError(f"{path}: neither a .gguf file nor a folder with a config.json")
+
+
+_GGUF_NAMES = {
+    "model.embed_tokens": "token_embd",
+    "model.norm": "output_norm",
+    "lm_head": "output",
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
+
+
+def gguf_name(name: str) -> str:
+    """model.layers.3.mlp.up_proj.weight -> blk.3.ffn_up.weight"""
+    stem, _, ending = name.rpartition(".")
+    if not stem.startswith("model.layers."):
+        return f"{_GGUF_NAMES[stem]}.{ending}"
+    _, _, layer, part = stem.split(".", 3)
+    return f"blk.{layer}.{_GGUF_NAMES[part]}.{ending}"
+
+
+class GgufWeights:
+    """Weights in a GGUF file, in any storage type the gguf package can dequantise."""
+
+    def __init__(self, path: Path) -> None:
+        self.file = GgufFile(path)
+        self._data = np.memmap(path, mode="r", dtype=np.uint8)
+
+    @cached_property
+    def shape(self) -> Shape:
+        family = self.file.metadata.get("general.architecture", "?")
+        _refuse_unknown(self.file.path, family)
+        value = self.file.architecture_value
+        if value("rope.scaling.type", "none") != "none":
+            raise ModelError(f"{self.file.path}: rope scaling {value('rope.scaling.type')} is not supported")
+        heads, width = value("attention.head_count"), value("embedding_length")
+        return Shape(
+            family=family,
+            layers=value("block_count"),
+            width=width,
+            heads=heads,
+            kv_heads=value("attention.head_count_kv", heads),
+            head_dim=value("attention.key_length", width // heads),
+            ffn=value("feed_forward_length"),
+            vocabulary=self.file.tensors["token_embd.weight"].shape[0],
+            context=value("context_length"),
+            theta=value("rope.freq_base", 10000.0),
+            eps=value("attention.layer_norm_rms_epsilon"),
+        )
+
+    def has(self, name: str) -> bool:
+        return gguf_name(name) in self.file.tensors
+
+    def read(self, name: str, dtype: torch.dtype) -> Tensor:
+        if not self.has(name):
+            raise ModelError(f"{self.file.path}: no tensor {gguf_name(name)}")
+        info = self.file.tensors[gguf_name(name)]
+        tensor = self._dequantised(info.shape, info.kind, info.offset, dtype)
+        if self.shape.family == "llama" and (".q_proj." in name or ".k_proj." in name):
+            return self._pairs_to_halves(tensor)
+        return tensor
+
+    def _dequantised(self, shape: tuple[int, ...], kind: int, offset: int, dtype: torch.dtype) -> Tensor:
+        storage = gguf.GGMLQuantizationType(kind)
+        weights, size = gguf.GGML_QUANT_SIZES[storage]
+        count = int(np.prod(shape))
+        blocks = self._data[offset : offset + count // weights * size].reshape(-1, size)
+        out = torch.empty(count, dtype=dtype)
+        step = max(1, SLICE // weights)
+        for at in range(0, len(blocks), step):
+            part = gguf.quants.dequantize(np.array(blocks[at : at + step]), storage)
+            out[at * weights : at * weights + part.size] = torch.from_numpy(part.reshape(-1))
+        return out.view(shape)
+
+    def _pairs_to_halves(self, tensor: Tensor) -> Tensor:
+        # GGUF stores Llama's rotary pairs as neighbours; the engine turns halves against each other.
+        heads = len(tensor) // self.shape.head_dim
+        return tensor.view(heads, -1, 2, *tensor.shape[1:]).transpose(1, 2).reshape(tensor.shape).contiguous()
+
+
+class FolderWeights:
+    """Weights in a Hugging Face folder of safetensors files."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._config: dict[str, Any] = json.loads((path / "config.json").read_text())
+        self._where: dict[str, Path] = {}
+        for part in sorted(path.glob("*.safetensors")):
+            with safe_open(part, framework="pt") as file:
+                self._where |= dict.fromkeys(file.keys(), part)
+
+    @cached_property
+    def shape(self) -> Shape:
+        config = self._config
+        _refuse_unknown(self.path, config.get("model_type", "?"))
+        rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+        if rope.get("rope_type", rope.get("type", "default")) != "default":
+            raise ModelError(f"{self.path}: rope scaling {rope} is not supported")
+        if config.get("use_sliding_window") or (
+            config["model_type"] == "mistral" and config.get("sliding_window")
+        ):
+            raise ModelError(f"{self.path}: sliding-window attention is not supported")
+        heads, width = config["num_attention_heads"], config["hidden_size"]
+        return Shape(
+            family=config["model_type"],
+            layers=config["num_hidden_layers"],
+            width=width,
+            heads=heads,
+            kv_heads=config.get("num_key_value_heads") or heads,
+            head_dim=config.get("head_dim") or width // heads,
+            ffn=config["intermediate_size"],
+            vocabulary=config["vocab_size"],
+            context=config["max_position_embeddings"],
+            theta=config.get("rope_theta") or rope.get("rope_theta") or 10000.0,
+            eps=config["rms_norm_eps"],
+        )
+
+    def has(self, name: str) -> bool:
+        return name in self._where
+
+    def read(self, name: str, dtype: torch.dtype) -> Tensor:
+        if not self.has(name):
+            raise ModelError(f"{self.path}: no tensor {name}")
+        with safe_open(self._where[name], framework="pt") as file:
+            tensor: Tensor = file.get_tensor(name)
+        return tensor.to(dtype)
+
+
+def _refuse_unknown(path: Path, family: str) -> None:
+    if family not in FAMILIES:
+        raise ModelError(f"{path}: architecture {family}; supported are {', '.join(FAMILIES)}")

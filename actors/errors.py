@@ -1,0 +1,30 @@
+"""What can be wrong with a request, by name: raised by rooms, turned into a status by the gateway."""
+
+
+class RingroadError(Exception):
+    """Anything Ringroad raises on purpose."""
+
+
+class InvalidField(RingroadError):
+    """A request's field holds what cannot be served. `field` is its path, as in `sampling.top_p`."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+        self.problem = problem
+
+
+class Unavailable(RingroadError):
+    """The cluster cannot serve this now; the same request may succeed later."""
+
+
+class TooBusy(RingroadError):
+    """Every place is taken and so is the queue. `retry_seconds` is when to ask again."""
+
+    def __init__(self, problem: str, retry_seconds: float) -> None:
+        super().__init__(problem)
+        self.retry_seconds = retry_seconds
+
+
+class ModelError(RingroadError):
+    """A model's files are missing, damaged or of a kind no engine here runs."""

@@ -1,0 +1,218 @@
+"""What the roles say to each other: small facts, never logits, never an object with behaviour.
+
+Every message about a session carries its epoch, and every one about its text says how many tokens
+were committed when it was sent; what no longer fits is dropped by whoever receives it. Positions
+count from the first token of the prompt. Encoded as MessagePack by `channel.py`.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+
+class Mode(StrEnum):
+    """How a session is generated."""
+
+    LARGE = "large"
+    SMALL = "small"
+    SPECULATIVE = "speculative"
+    ROUTED = "routed"
+
+
+class Speaker(StrEnum):
+    """Who spoke a token."""
+
+    SMALL_KEPT = "small_kept"
+    SMALL_ACCEPTED = "small_accepted"
+    LARGE = "large"
+
+
+class Finish(StrEnum):
+    """Why a text ended."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    CANCELLED = "cancelled"
+    ERROR = "error"
+
+
+class Message(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """Anything that crosses between roles."""
+
+
+class Sampling(msgspec.Struct, frozen=True, array_like=True):
+    """How tokens are drawn from a distribution; `kernels/sampling.py` says exactly what each does."""
+
+    seed: int = 0  # unsigned 64 bits
+    temperature: float = 0.0
+    top_k: int = 0  # 0: all
+    top_p: float = 1.0
+    min_p: float = 0.0
+
+
+class Policy(msgspec.Struct, frozen=True, array_like=True):
+    """A token router: a rule of `router/policies.py` by name, and its threshold."""
+
+    name: str
+    threshold: float
+
+
+class Features(msgspec.Struct, frozen=True, array_like=True):
+    """What a drafter saw when it guessed each token of a proposal, from its raw softmax."""
+
+    margin: list[float]  # probability of the likeliest token less that of the second
+    entropy: list[float]  # nats
+
+
+# --- gateway -> router ------------------------------------------------------------------------
+
+
+class Submit(Message, frozen=True):
+    """Generate a text. Everything in it is valid: the gateway has looked."""
+
+    session: str
+    prompt: list[int]  # at least one token
+    max_tokens: int  # at least 1; prompt + max_tokens fits the context
+    mode: Mode
+    sampling: Sampling
+    ends: list[int] = []  # tokens that end the text; none where the client ignores them
+    draft_tokens: int | None = None  # None: the router's own budget
+    policy: Policy | None = None  # None: the router's own; only in routed mode
+
+
+class Cancel(Message, frozen=True):
+    """Nobody reads this text any more. Answered by a last chunk, unless it has ended already."""
+
+    session: str
+    reason: Finish = Finish.CANCELLED  # STOP when the gateway saw a stop string
+
+
+# --- router -> gateway ------------------------------------------------------------------------
+
+
+class Counts(msgspec.Struct, frozen=True, array_like=True):
+    """What a session took so far."""
+
+    drafted: int = 0
+    accepted: int = 0
+    consults: int = 0
+    kept: int = 0
+    large: int = 0
+    degraded: list[str] = []  # roles that were lost on the way
+
+
+class Chunk(Message, frozen=True):
+    """Committed tokens; the one with a `finish` is the last of its session."""
+
+    session: str
+    offset: int  # generated tokens before these
+    tokens: list[int]
+    speakers: list[Speaker]
+    finish: Finish | None = None
+    counts: Counts | None = None  # with finish
+    error: str = ""
+
+
+class Roster(Message, frozen=True):
+    """The peers the router knows, whenever that changes and every heartbeat: what requests can be served."""
+
+    peers: list["Hello"]
+
+
+# --- router -> drafter, verifier --------------------------------------------------------------
+
+
+class Open(Message, frozen=True):
+    """A session begins, or begins again (`epoch`): whatever was held under its name is void."""
+
+    session: str
+    epoch: int
+    sampling: Sampling
+    capacity: int  # tokens it may ever hold
+
+
+class Draft(Message, frozen=True):
+    """Your text is now its first `base` tokens, then `tokens`; guess what follows."""
+
+    session: str
+    epoch: int
+    base: int
+    tokens: list[int]
+    budget: int  # at most this many guesses
+    until: Policy | None = None  # a guess this rule would consult on is the last one
+
+
+class Consult(Message, frozen=True):
+    """Your text is now its first `base` tokens, then `tokens`; judge the guesses that follow it."""
+
+    session: str
+    epoch: int
+    base: int
+    tokens: list[int]
+    guesses: list[int] = []
+    parents: list[int] = []  # of each guess: an earlier one, or -1; empty means a chain
+
+
+class Close(Message, frozen=True):
+    """A session is over: free everything it holds."""
+
+    session: str
+
+
+# --- drafter, verifier -> router --------------------------------------------------------------
+
+
+class Proposal(Message, frozen=True):
+    """Guesses that follow the first `length` tokens of a text. Empty: nothing worth guessing."""
+
+    session: str
+    epoch: int
+    length: int
+    tokens: list[int]
+    parents: list[int]  # of each guess: an earlier one, or -1; empty means a chain
+    features: Features | None = None  # where a model guessed
+    seconds: float = 0.0  # of the drafter's time
+
+
+class Verdict(Message, frozen=True):
+    """What the large model says after the first `length` tokens of a text."""
+
+    session: str
+    epoch: int
+    length: int
+    path: list[int]  # the guesses that stay, from the first on: indices into the consult's guesses
+    token: int  # what it says next: recovered, bonus or its only one
+    seconds: float = 0.0  # of the verifier's time
+
+
+class Forgotten(Message, frozen=True):
+    """A session nobody opened here, or not this far: open it again and send all of its text."""
+
+    session: str
+    epoch: int
+
+
+class Failed(Message, frozen=True):
+    """A session this role cannot go on with, and why."""
+
+    session: str
+    epoch: int
+    error: str
+
+
+class Hello(Message, frozen=True):
+    """I am here: sent on arrival and as a heartbeat."""
+
+    role: str  # "drafter" or "verifier"
+    model: str = ""  # empty: a drafter without one
+    vocabulary: int = 0
+    context: int = 0  # tokens
+    sessions: int = 0
+    cached_tokens: int = 0
+    memory_bytes: int = 0
+
+
+ToRouter = Submit | Cancel | Proposal | Verdict | Forgotten | Failed | Hello
+ToGateway = Chunk | Roster
+ToDrafter = Open | Draft | Close
+ToVerifier = Open | Consult | Close

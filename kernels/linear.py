@@ -1,0 +1,75 @@
+"""Linear layers held in the layout their processor reads fastest, with one promise: a row's result
+has the same bits whatever other rows are computed with it.
+
+That promise is what makes text independent of batching and of drafts in bf16 too, not in fp32
+alone (docs/decisions/0001). oneDNN keeps it from two rows on: a single row takes another path
+through the library, so it is computed twice here. The int4 kernel keeps it for any count.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Weights = Literal["bf16", "fp32", "int4"]
+
+DTYPES: dict[Weights, torch.dtype] = {"bf16": torch.bfloat16, "fp32": torch.float32, "int4": torch.bfloat16}
+GROUP = 32  # input columns that share an int4 scale: the blocks of GGUF's 4-bit formats
+
+Linear = Callable[[Tensor], Tensor]  # [rows, in] -> [rows, out], in the activations' dtype
+
+
+def pack(weight: Tensor, bias: Tensor | None, weights: Weights) -> Linear:
+    """A linear layer from weight [out, in] and bias [out] of any float dtype."""
+    dtype = DTYPES[weights]
+    bias = None if bias is None else bias.to(dtype)
+    if weights == "int4":
+        return _Int4(weight.float(), bias)
+    weight = weight.to(dtype)
+    if weight.device.type == "cpu" and torch.backends.mkldnn.is_available():
+        return _OneDnn(weight, bias)
+    return lambda rows: torch.nn.functional.linear(rows, weight, bias)
+
+
+class _OneDnn:
+    """bf16 or fp32 weights in oneDNN's blocked layout."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), 8)
+        self.bias = bias
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        if len(rows) == 1:
+            return self._product(rows.expand(2, -1).contiguous())[:1]
+        return self._product(rows)
+
+    def _product(self, rows: Tensor) -> Tensor:
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, self.packed, self.bias, "none", [], "")
+        return product
+
+
+class _Int4:
+    """4-bit weights, a bf16 scale and minimum for every GROUP columns of a row."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        codes, scales = quantise(weight)
+        self.packed = torch._convert_weight_to_int4pack_for_cpu(codes, 1)
+        self.scales = scales
+        self.bias = bias
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        product = torch._weight_int4pack_mm_for_cpu(rows, self.packed, GROUP, self.scales)
+        return product if self.bias is None else product.add_(self.bias)
+
+
+def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """weight [out, in] fp32 as codes [out, in] int32 in 0..15 and [in / GROUP, out, 2] bf16 of
+    (scale, zero), where a weight is (code - 8) * scale + zero."""
+    groups = weight.view(len(weight), -1, GROUP)
+    low, high = groups.amin(-1), groups.amax(-1)
+    scale = ((high - low) / 15).clamp(min=1e-9).bfloat16()
+    zero = (low + 8 * scale.float()).bfloat16()
+    steps = (groups - zero.float().unsqueeze(-1)) / scale.float().unsqueeze(-1)
+    codes = (steps.round() + 8).clamp(0, 15).to(torch.int32).view_as(weight)
+    return codes, torch.stack([scale, zero], -1).transpose(0, 1).contiguous()
