@@ -159,6 +159,12 @@ class Close(Message, frozen=True):
     session: str
 
 
+class Welcome(Message, frozen=True):
+    """The answer to every hello; another router than before holds none of the sessions it held."""
+
+    router: str  # a name made anew when a router starts
+
+
 # --- drafter, verifier -> router --------------------------------------------------------------
 
 
@@ -203,7 +209,7 @@ class Failed(Message, frozen=True):
 class Hello(Message, frozen=True):
     """I am here: sent on arrival and as a heartbeat."""
 
-    role: str  # "drafter" or "verifier"
+    role: str  # "drafter", "verifier" or "gateway"
     model: str = ""  # empty: a drafter without one
     vocabulary: int = 0
     context: int = 0  # tokens
@@ -214,5 +220,5 @@ class Hello(Message, frozen=True):
 
 ToRouter = Submit | Cancel | Proposal | Verdict | Forgotten | Failed | Hello
 ToGateway = Chunk | Roster
-ToDrafter = Open | Draft | Close
-ToVerifier = Open | Consult | Close
+ToDrafter = Open | Draft | Close | Welcome
+ToVerifier = Open | Consult | Close | Welcome

@@ -1,0 +1,1 @@
+"""The model room: weights, decoder, cache, and sessions in batched steps."""

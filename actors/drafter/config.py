@@ -1,0 +1,18 @@
+"""What an operator may set about a drafter."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class DrafterConfig(BaseModel):
+    """A drafter; without a model it looks guesses up in the text, and modes small and routed are off."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = ""  # catalogue name, path or hub id
+    weights: Literal["bf16", "fp32", "int4"] = "bf16"
+    # The processor's cores this drafter may use; empty: all of them.
+    cores: list[int] = []
+    replicas: int = Field(default=1, ge=1)
+    prefill_chunk: int = Field(default=256, ge=16)  # prompt tokens of a session per step

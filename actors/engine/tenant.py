@@ -1,0 +1,153 @@
+"""What drafter and verifier have in common: both follow sessions' texts on an engine they rent."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from ringroad.actors.engine.engine import Engine, Outcome, Work
+from ringroad.actors.messages import (
+    Close,
+    Consult,
+    Draft,
+    Failed,
+    Forgotten,
+    Hello,
+    Message,
+    Open,
+    Welcome,
+)
+from ringroad.actors.texts import Behind, follow
+
+Ask = TypeVar("Ask", Draft, Consult)
+
+
+@dataclass
+class Task(Generic[Ask]):
+    """A question in hand, and what has been found out so far."""
+
+    ask: Ask
+    length: int  # of the committed text the question is about
+    guesses: list[int] = field(default_factory=list)
+    margin: list[float] = field(default_factory=list)
+    entropy: list[float] = field(default_factory=list)
+    seconds: float = 0.0  # of this role's steps
+
+
+@dataclass
+class Held:
+    """A session as this role knows it; the engine's cache may lag behind its text."""
+
+    epoch: int
+    text: list[int] = field(default_factory=list)
+
+
+class Tenant(Generic[Ask]):
+    """A plain role: messages in through `receive`, answers out of `step`.
+
+    Subclasses say what to compute for a question (`_work`) and when it is answered (`_answer`).
+    """
+
+    role: str
+    question: type[Ask]
+
+    def __init__(self, engine: Engine, model: str, prefill_chunk: int = 256) -> None:
+        self._engine = engine
+        self._model = model
+        self._chunk = prefill_chunk
+        self._router = ""
+        self._held: dict[str, Held] = {}
+        self._tasks: dict[str, Task[Ask]] = {}
+        self._outbox: list[Message] = []
+
+    @property
+    def busy(self) -> bool:
+        """Whether `step` has anything to do."""
+        return bool(self._tasks or self._outbox)
+
+    def hello(self) -> Hello:
+        """Who this is, and how full."""
+        shape = self._engine.model.shape
+        return Hello(
+            role=self.role,
+            model=self._model,
+            vocabulary=shape.vocabulary,
+            context=shape.context,
+            sessions=len(self._held),
+            cached_tokens=self._engine.cached_tokens,
+        )
+
+    def receive(self, message: Message) -> None:
+        """Takes in one message from the router."""
+        match message:
+            case Open(session=session, epoch=epoch, sampling=sampling):
+                self._tasks.pop(session, None)
+                self._held[session] = Held(epoch)
+                self._engine.open(session, sampling)
+            case Close(session=session):
+                self._drop(session)
+            case Welcome(router=router) if router != self._router:
+                # Another router knows nothing of what was held for the one before.
+                self._router = router
+                for session in list(self._held):
+                    self._drop(session)
+            case Draft() | Consult() if isinstance(message, self.question):
+                self._take(message)
+
+    def step(self) -> list[Message]:
+        """One forward pass for every question in hand; the answers it completed."""
+        started = time.perf_counter()
+        batch = [self._prefill(task) or self._work(task) for task in self._tasks.values()]
+        outcomes = self._engine.step(batch) if batch else []
+        seconds = time.perf_counter() - started
+        answers, self._outbox = self._outbox, []
+        for work, outcome in zip(batch, outcomes, strict=True):
+            task = self._tasks[work.session]
+            task.seconds += seconds
+            answer = self._answer(task, work, outcome) if outcome.tokens else None
+            if answer is not None:
+                del self._tasks[work.session]
+                answers.append(answer)
+        return answers
+
+    def abandon(self, error: str) -> list[Message]:
+        """Gives up every question in hand after a step that raised; says so for each."""
+        failed: list[Message] = [Failed(t.ask.session, t.ask.epoch, error) for t in self._tasks.values()]
+        for session in list(self._tasks):
+            self._drop(session)
+        return failed
+
+    def _take(self, ask: Ask) -> None:
+        held = self._held.get(ask.session)
+        try:
+            if held is None or held.epoch != ask.epoch:
+                raise Behind
+            follow(held.text, ask.base, ask.tokens)
+        except Behind:
+            self._outbox.append(Forgotten(ask.session, ask.epoch))
+            return
+        # What was cached beyond the agreed text goes; the last token is computed for its outcome.
+        known = min(self._engine.length(ask.session), ask.base, len(held.text) - 1)
+        self._engine.truncate(ask.session, known)
+        self._tasks[ask.session] = Task(ask, len(held.text))
+
+    def _drop(self, session: str) -> None:
+        self._tasks.pop(session, None)
+        self._held.pop(session, None)
+        self._engine.close(session)
+
+    def _new(self, session: str) -> list[int]:
+        """What the cache lacks of a session's text."""
+        return self._held[session].text[self._engine.length(session) :]
+
+    def _prefill(self, task: Task[Ask]) -> Work | None:
+        """A chunk of a text too long for one step, so that others get their turn between chunks."""
+        new = self._new(task.ask.session)
+        if len(new) <= self._chunk:
+            return None
+        return Work(task.ask.session, new[: self._chunk], answers=0)
+
+    def _work(self, task: Task[Ask]) -> Work:
+        raise NotImplementedError
+
+    def _answer(self, task: Task[Ask], work: Work, outcome: Outcome) -> Message | None:
+        raise NotImplementedError

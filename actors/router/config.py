@@ -1,0 +1,38 @@
+"""What an operator may set about the router."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ringroad.actors.messages import Policy
+from ringroad.actors.router.policies import RULES
+
+
+class PolicyConfig(BaseModel):
+    """A rule of policies.py, and its threshold."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = "margin"
+    threshold: float = RULES["margin"].default
+
+    def policy(self) -> Policy:
+        """As messages carry it. Raises ValueError for an unknown rule or a threshold out of range."""
+        rule = RULES.get(self.name)
+        if rule is None:
+            raise ValueError(f"policy {self.name}: known are {', '.join(RULES)}")
+        if not rule.lowest <= self.threshold <= rule.highest:
+            raise ValueError(f"policy {self.name}: threshold {self.threshold} is out of range")
+        return Policy(self.name, self.threshold)
+
+
+class RouterConfig(BaseModel):
+    """The router's defaults; a request may override draft_tokens and policy."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    draft_tokens: int = Field(default=6, ge=0, le=16)
+    policy: PolicyConfig = PolicyConfig()
+    # Where drafting for speculation stops before its budget, for guesses unlikely to stay.
+    until: PolicyConfig | None = None
+    heartbeat_seconds: float = Field(default=0.5, gt=0)
+    # A peer not heard from for so long is taken for dead.
+    lost_after_seconds: float = Field(default=3.0, gt=0)

@@ -1,0 +1,213 @@
+"""The hub: carries out what `session.advance` says, and knows who is there to be asked."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ringroad.actors.messages import (
+    Cancel,
+    Chunk,
+    Close,
+    Consult,
+    Draft,
+    Failed,
+    Forgotten,
+    Hello,
+    Message,
+    Open,
+    Proposal,
+    Roster,
+    Sampling,
+    Submit,
+    Verdict,
+    Welcome,
+)
+from ringroad.actors.router import session
+from ringroad.actors.router.config import RouterConfig
+from ringroad.actors.router.session import DRAFTER, VERIFIER, State
+
+log = logging.getLogger(__name__)
+
+Address = bytes
+Send = Callable[[Address, Message], None]
+
+
+@dataclass
+class Peer:
+    """A drafter or verifier, as its last hello said."""
+
+    hello: Hello
+    heard: float  # seconds on the caller's clock
+    sessions: set[str] = field(default_factory=set)
+
+
+@dataclass
+class Running:
+    """A session: its state, its text, and where its roles are."""
+
+    state: State
+    tokens: list[int]  # prompt and committed
+    prompt: int
+    gateway: Address
+    sampling: Sampling
+    at: dict[str, Address | None]
+
+
+class Router:
+    """One per cluster; without sockets or clocks of its own, so that any transport can drive it."""
+
+    def __init__(self, config: RouterConfig, send: Send, name: str = "router") -> None:
+        self._name = name
+        self._config = config
+        self._send = send
+        self._policy = config.policy.policy()
+        self._until = config.until.policy() if config.until else None
+        self._peers: dict[Address, Peer] = {}
+        self._gateways: dict[Address, float] = {}  # when each was last heard
+        self._running: dict[str, Running] = {}
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def receive(self, sender: Address, message: Message, now: float) -> None:
+        """Acts on a message; `now` is seconds on any steady clock."""
+        match message:
+            case Submit():
+                self._gateways[sender] = now
+                self._begin(sender, message)
+            case Cancel():
+                self._advance(message.session, message)
+            case Proposal() | Verdict() | Forgotten() | Failed():
+                self._hear(sender, message)
+            case Hello(role="gateway"):
+                self._gateways[sender] = now
+                self._send(sender, self.roster())
+            case Hello():
+                self._send(sender, Welcome(self._name))
+                self._greet(sender, message, now)
+            case _:
+                log.warning("dropped a %s, which is not for a router", type(message).__name__)
+
+    def tick(self, now: float) -> None:
+        """Takes peers that have been silent too long for dead, and tells gateways who is there."""
+        heard = self._gateways | {address: peer.heard for address, peer in self._peers.items()}
+        for address, when in heard.items():
+            if now - when > self._config.lost_after_seconds:
+                self.lose(address)
+        for gateway in self._gateways:
+            self._send(gateway, self.roster())
+
+    def lose(self, address: Address) -> None:
+        """A peer or gateway is gone: its sessions move, or end with it."""
+        self._gateways.pop(address, None)
+        for name, running in list(self._running.items()):
+            if running.gateway == address:
+                self._advance(name, Cancel(name))
+        peer = self._peers.pop(address, None)
+        if peer is None:
+            return
+        role = peer.hello.role
+        log.warning("lost a %s with %d sessions", role, len(peer.sessions))
+        for name in list(peer.sessions):
+            self._send(address, Close(name))  # should it only have been silent
+            self._running[name].at[role] = None
+            self._advance(name, session.Lost(role))
+            self._assign(name, role)
+
+    def roster(self) -> Roster:
+        """Who is there."""
+        return Roster([peer.hello for peer in self._peers.values()])
+
+    def _begin(self, gateway: Address, submit: Submit) -> None:
+        name = submit.session
+        if name in self._running:
+            self._send(gateway, Chunk(name, 0, [], [], session.Finish.ERROR, error="session exists"))
+            return
+        at = {role: self._least_busy(role) for role in (DRAFTER, VERIFIER)}
+        peers = {role for role, address in at.items() if address is not None}
+        state = session.begin(submit, self._config.draft_tokens, self._policy, self._until, peers)
+        self._running[name] = Running(
+            state, list(submit.prompt), len(submit.prompt), gateway, submit.sampling, at
+        )
+        for address in filter(None, at.values()):
+            self._peers[address].sessions.add(name)
+        self._advance(name, session.Begin())
+
+    def _hear(self, sender: Address, message: Proposal | Verdict | Forgotten | Failed) -> None:
+        running = self._running.get(message.session)
+        if running is None:
+            return
+        role = next((role for role, address in running.at.items() if address == sender), None)
+        if role is None:
+            return  # a peer that this session has left
+        if isinstance(message, Proposal | Verdict):
+            self._advance(message.session, message)
+        else:
+            self._advance(message.session, session.From(role, message))
+
+    def _greet(self, sender: Address, hello: Hello, now: float) -> None:
+        if sender in self._peers:
+            peer = self._peers[sender]
+            peer.hello, peer.heard = hello, now
+            return
+        log.info("met a %s (%s)", hello.role, hello.model or "no model")
+        self._peers[sender] = Peer(hello, now)
+        for gateway in self._gateways:
+            self._send(gateway, self.roster())
+        for name, running in list(self._running.items()):
+            if running.at[hello.role] is None:
+                self._assign(name, hello.role)
+
+    def _assign(self, name: str, role: str) -> None:
+        """Gives a session that lacks a role one of those that are there."""
+        address = self._least_busy(role)
+        running = self._running.get(name)
+        if address is None or running is None:
+            return
+        running.at[role] = address
+        self._peers[address].sessions.add(name)
+        self._advance(name, session.Gained(role))
+
+    def _least_busy(self, role: str) -> Address | None:
+        there = [(len(p.sessions), a) for a, p in self._peers.items() if p.hello.role == role]
+        return min(there)[1] if there else None
+
+    def _advance(self, name: str, event: session.Event) -> None:
+        running = self._running.get(name)
+        if running is None:
+            return
+        running.state, actions = session.advance(running.state, event)
+        for action in actions:
+            self._carry_out(name, running, action)
+
+    def _carry_out(self, name: str, running: Running, action: session.Action) -> None:
+        match action:
+            case session.OpenPeer(role, epoch):
+                self._tell(running, role, Open(name, epoch, running.sampling, running.state.limit))
+            case session.AskDraft(epoch, base, budget, until):
+                tokens = running.tokens[base:]
+                self._tell(running, DRAFTER, Draft(name, epoch, base, tokens, budget, until))
+            case session.AskVerdict(epoch, base, guesses, parents):
+                tokens = running.tokens[base:]
+                consult = Consult(name, epoch, base, tokens, list(guesses), list(parents))
+                self._tell(running, VERIFIER, consult)
+            case session.Commit(tokens, speakers):
+                offset = len(running.tokens) - running.prompt
+                running.tokens.extend(tokens)
+                self._send(running.gateway, Chunk(name, offset, list(tokens), list(speakers)))
+            case session.End(finish, error):
+                self._end(name, running, finish, error)
+
+    def _end(self, name: str, running: Running, finish: session.Finish, error: str) -> None:
+        del self._running[name]
+        offset = len(running.tokens) - running.prompt
+        last = Chunk(name, offset, [], [], finish, running.state.counts, error)
+        self._send(running.gateway, last)
+        for address in filter(None, running.at.values()):
+            self._peers[address].sessions.discard(name)
+            self._send(address, Close(name))
+
+    def _tell(self, running: Running, role: str, message: Message) -> None:
+        address = running.at[role]
+        if address is not None:
+            self._send(address, message)

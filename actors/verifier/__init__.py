@@ -1,0 +1,1 @@
+"""Says what the large model would have said, and which guesses may stay."""

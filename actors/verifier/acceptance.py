@@ -1,0 +1,25 @@
+"""Which guesses may stay: the hard rule, as a pure function."""
+
+from collections.abc import Sequence
+
+
+def accept(
+    outcomes: Sequence[int], guesses: Sequence[int], parents: Sequence[int] = ()
+) -> tuple[list[int], int]:
+    """Walks down a proposal as long as the large model says the same.
+
+    outcomes[0] is the large model's token after the committed text, outcomes[1 + i] the one after
+    guess i and its ancestors. Returns the path of guesses that stay and the token that follows it:
+    recovered, or bonus where the path ran to a leaf. Under coupled sampling equality is all there
+    is to verification, so the text is the one that plain decoding gives.
+    """
+    parents = parents or range(-1, len(guesses) - 1)
+    path: list[int] = []
+    node = -1
+    while True:
+        token = outcomes[node + 1]
+        child = next((i for i, p in enumerate(parents) if p == node and guesses[i] == token), None)
+        if child is None:
+            return path, token
+        path.append(child)
+        node = child

@@ -1,0 +1,31 @@
+"""The verifier: the large model judging proposals of many sessions in one forward pass."""
+
+from ringroad.actors.engine.engine import Outcome, Work
+from ringroad.actors.engine.tenant import Task, Tenant
+from ringroad.actors.messages import Consult, Verdict
+from ringroad.actors.verifier.acceptance import accept
+
+
+class Verifier(Tenant[Consult]):
+    """Answers a Consult with a Verdict."""
+
+    role = "verifier"
+    question = Consult
+
+    def _work(self, task: Task[Consult]) -> Work:
+        """What the cache lacks of the text, then the guesses behind it."""
+        consult = task.ask
+        new = self._new(consult.session)
+        parents = None
+        if consult.parents:
+            own = len(new)
+            parents = [*range(-1, own - 1), *(own + parent for parent in consult.parents)]
+        return Work(consult.session, [*new, *consult.guesses], parents, answers=len(consult.guesses) + 1)
+
+    def _answer(self, task: Task[Consult], work: Work, outcome: Outcome) -> Verdict:
+        consult = task.ask
+        path, token = accept(outcome.tokens, consult.guesses, consult.parents)
+        own = len(work.tokens) - len(consult.guesses)
+        self._engine.keep(consult.session, [*range(own), *(own + node for node in path)])
+        self._held[consult.session].text += [*(consult.guesses[node] for node in path), token]
+        return Verdict(consult.session, consult.epoch, task.length, path, token, task.seconds)

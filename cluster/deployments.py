@@ -1,0 +1,184 @@
+"""The roles as Ray Serve deployments: Ray places, watches and restarts them, and carries no tokens.
+
+Each is a thin shell: it starts the plain role's loop on a thread (the gateway on Serve's own event
+loop) and answers Serve's health checks. The roles find each other through the router's handle.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from ringroad.actors.channel import AsyncSpoke, Hub, Spoke
+from ringroad.actors.role import Role
+from ringroad.actors.drafter.config import DrafterConfig
+from ringroad.actors.gateway.config import Pair, PolicyRange
+from ringroad.actors.gateway.server import Gateway
+from ringroad.actors.hosting import run_role, run_router
+from ringroad.actors.router.policies import RULES
+from ringroad.actors.tokenizer import Tokenizer
+from ringroad.actors.verifier.config import VerifierConfig
+from ringroad.cluster.config import ClusterConfig
+from ringroad.cluster.loopback import bind_serve_to_loopback
+from ringroad.cluster.models import locate
+from ringroad.cluster.roles import build_drafter, build_verifier
+from ringroad.cluster.version import version
+
+log = logging.getLogger(__name__)
+
+LOCATE_SECONDS = 10.0  # to ask Serve where the router is
+
+
+class Worker:
+    """A thread that runs a role; what Serve sees of it is whether it lives."""
+
+    def __init__(self, work: Callable[[threading.Event, threading.Event], None]) -> None:
+        """Calls `work(ready, stop)` on a thread and returns when it has set `ready`."""
+        self._stop = threading.Event()
+        self._error: BaseException | None = None
+        ready = threading.Event()
+
+        def run() -> None:
+            try:
+                work(ready, self._stop)
+            except BaseException as error:
+                self._error = error
+                log.exception("a role ended")
+                raise
+            finally:
+                ready.set()
+
+        self._thread = threading.Thread(target=run, name="role", daemon=True)
+        self._thread.start()
+        ready.wait()
+        self.check_health()
+
+    def check_health(self) -> None:
+        """Raises RuntimeError when the role has ended."""
+        if not self._thread.is_alive():
+            raise RuntimeError("the role has ended") from self._error
+
+    def close(self) -> None:
+        """Ends the role."""
+        self._stop.set()
+        self._thread.join(timeout=2)
+
+
+class RouterDeployment:
+    """The hub. One replica: two would each know half of the sessions."""
+
+    def __init__(self, config: ClusterConfig) -> None:
+        bind_serve_to_loopback(config.host)
+        self._hub = Hub(config.host)
+        self._worker = Worker(lambda ready, stop: (ready.set(), run_router(self._hub, config.router, stop))[1])
+
+    def address(self) -> str:
+        """Where roles connect."""
+        return self._hub.address
+
+    def check_health(self) -> None:
+        """Asked by Serve."""
+        self._worker.check_health()
+
+
+class RoleDeployment:
+    """A drafter or a verifier with a model of its own."""
+
+    def __init__(
+        self,
+        config: ClusterConfig,
+        mine: DrafterConfig | VerifierConfig,
+        router: DeploymentHandle[Any],
+    ) -> None:
+        bind_serve_to_loopback(config.host)
+
+        def where() -> str:
+            address: str = router.address.remote().result(timeout_s=LOCATE_SECONDS)
+            return address
+
+        def work(ready: threading.Event, stop: threading.Event) -> None:
+            if mine.cores:
+                os.sched_setaffinity(0, mine.cores)  # before torch starts threads that inherit it
+            role: Role = build_verifier(mine) if isinstance(mine, VerifierConfig) else build_drafter(mine)
+            spoke = Spoke(where, role.hello)
+            ready.set()
+            run_role(role, spoke, stop)
+            spoke.close()
+
+        self._worker = Worker(work)
+
+    def check_health(self) -> None:
+        """Asked by Serve."""
+        self._worker.check_health()
+
+    def __del__(self) -> None:
+        self._worker.close()
+
+
+class GatewayDeployment:
+    """The gRPC server, on a port of its own rather than behind Serve's proxy (docs/decisions/0003)."""
+
+    async def __init__(
+        self, config: ClusterConfig, router: DeploymentHandle[Any], *roles: DeploymentHandle[Any]
+    ) -> None:
+        """`roles` are named for Serve, which deploys what an application's ingress refers to."""
+        bind_serve_to_loopback(config.host)
+
+        async def where() -> str:
+            address: str = await router.address.remote()
+            return address
+
+        tokenizer = Tokenizer.open(locate(config.verifier.model))
+        pair = Pair(
+            name=config.name,
+            large=config.verifier.model,
+            small=config.drafter.model,
+            context_length=tokenizer.context_length,
+            vocabulary=tokenizer.vocabulary,
+        )
+        policies = {
+            name: PolicyRange(low=rule.lowest, high=rule.highest, default=rule.default)
+            for name, rule in RULES.items()
+        }
+        self._gateway = Gateway(config.gateway, pair, tokenizer, AsyncSpoke(where), policies, version())
+        await self._gateway.start()
+
+    async def check_health(self) -> None:
+        """Asked by Serve; a gateway that answers at all is alive."""
+
+    async def __del__(self) -> None:
+        await self._gateway.stop()
+
+
+def application(config: ClusterConfig) -> serve.Application:
+    """All roles, bound to each other: what `serve.run` takes."""
+    watched = {
+        "health_check_period_s": config.ray.health_check_seconds,
+        "health_check_timeout_s": config.ray.health_timeout_seconds,
+        "max_ongoing_requests": 100,
+        "graceful_shutdown_timeout_s": config.gateway.grace_seconds + 2,
+    }
+    router = serve.deployment(RouterDeployment, name="router", ray_actor_options={"num_cpus": 0}, **watched)
+    hub = router.bind(config)
+
+    def role(name: str, mine: DrafterConfig | VerifierConfig) -> serve.Application:
+        options = {"num_replicas": mine.replicas, "ray_actor_options": _resources(mine)}
+        return serve.deployment(RoleDeployment, name=name, **options, **watched).bind(config, mine, hub)
+
+    gateway = serve.deployment(GatewayDeployment, name="gateway", ray_actor_options={"num_cpus": 0}, **watched)
+    roles = [role("verifier", config.verifier), role("drafter", config.drafter)]
+    return gateway.bind(config, hub, *roles)
+
+
+def _resources(mine: DrafterConfig | VerifierConfig) -> dict[str, Any]:
+    threads = len(mine.cores) or (os.cpu_count() or 1)
+    environment = {
+        "OMP_NUM_THREADS": str(threads),
+        # A waiting OpenMP thread that spins takes the core from the role that should work now.
+        "OMP_WAIT_POLICY": "passive",
+    }
+    return {"num_cpus": len(mine.cores) or 1, "runtime_env": {"env_vars": environment}}

@@ -1,0 +1,90 @@
+"""The composition root: from a configuration to a running cluster, and back to nothing."""
+
+import os
+import secrets
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+# Ray reads these when it is imported. Without the first it replaces a loopback address by the
+# machine's own; without the next two it writes a token into the user's home and calls home; by
+# the last it would run the models at low priority.
+os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_worker_niceness", "0")
+
+import ray
+from ray import serve
+
+from ringroad.actors.tokenizer import Tokenizer
+from ringroad.cluster.config import ClusterConfig, ConfigError, load_config
+from ringroad.cluster.deployments import application
+from ringroad.cluster.models import locate
+
+OBJECT_STORE_BYTES = 100 * 1024 * 1024  # nothing large goes through Ray's object store here
+
+
+def run(config_path: Path | None) -> None:
+    """Starts the cluster, serves until SIGTERM or SIGINT, and leaves nothing behind.
+
+    Raises ConfigError or ModelNotCached before anything is started.
+    """
+    config = load_config(config_path)
+    check_models(config)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with connected(config):
+        deploy(config)
+        stop.wait()
+        serve.shutdown()
+
+
+def deploy(config: ClusterConfig) -> None:
+    """Deploys the roles to the Ray cluster in reach, and returns when all of them are healthy."""
+    serve.start(http_options={"location": "NoServer"})
+    serve.run(application(config), name="ringroad", route_prefix=None)
+
+
+def check_models(config: ClusterConfig) -> None:
+    """Raises ModelNotCached for a model that is missing, ConfigError for a pair that does not match."""
+    large = Tokenizer.open(locate(config.verifier.model))
+    if not config.drafter.model:
+        return
+    small = Tokenizer.open(locate(config.drafter.model))
+    if small.vocabulary != large.vocabulary:
+        raise ConfigError(
+            f"drafter.model: {config.drafter.model} and {config.verifier.model} have different vocabularies"
+        )
+
+
+@contextmanager
+def connected(config: ClusterConfig) -> Iterator[None]:
+    """Joins the configured Ray cluster, or starts one on loopback and ends it afterwards."""
+    if config.ray.address:
+        ray.init(address=config.ray.address, namespace="ringroad")
+        yield
+        ray.shutdown()
+        return
+    with tempfile.TemporaryDirectory(prefix="ringroad-") as folder:
+        token = Path(folder, "token")
+        token.touch(mode=0o600)
+        token.write_text(secrets.token_hex(32))
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
+        ray.init(
+            namespace="ringroad",
+            # Roles that share cores still need a place each.
+            num_cpus=max(os.cpu_count() or 1, config.verifier.replicas + config.drafter.replicas),
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            _node_ip_address=config.host,
+            _temp_dir=folder,
+        )
+        try:
+            yield
+        finally:
+            ray.shutdown()

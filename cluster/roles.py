@@ -1,0 +1,34 @@
+"""Builds the plain roles with their models from their configurations."""
+
+import os
+
+import torch
+
+from ringroad.actors.role import Role
+from ringroad.actors.drafter.config import DrafterConfig
+from ringroad.actors.drafter.lookup import LookupDrafter
+from ringroad.actors.drafter.model import ModelDrafter
+from ringroad.actors.engine.engine import Engine
+from ringroad.actors.engine.model import Model
+from ringroad.actors.engine.weights import open_weights
+from ringroad.actors.verifier.config import VerifierConfig
+from ringroad.actors.verifier.verifier import Verifier
+from ringroad.cluster.models import locate
+
+
+def build_verifier(config: VerifierConfig) -> Verifier:
+    """The large model, loaded. Raises ModelError or ModelNotCached."""
+    return Verifier(_engine(config), config.model, config.prefill_chunk)
+
+
+def build_drafter(config: DrafterConfig) -> Role:
+    """The small model, loaded, or prompt lookup where there is none."""
+    if not config.model:
+        return LookupDrafter()
+    return ModelDrafter(_engine(config), config.model, config.prefill_chunk)
+
+
+def _engine(config: DrafterConfig | VerifierConfig) -> Engine:
+    threads = len(config.cores) or os.cpu_count() or 1
+    torch.set_num_threads(threads)
+    return Engine(Model(open_weights(locate(config.model)), config.weights, threads))
