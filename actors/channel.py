@@ -41,7 +41,8 @@ _decode_gateway = msgspec.msgpack.Decoder(ToGateway).decode
 _decode_role = msgspec.msgpack.Decoder(ToDrafter | ToVerifier).decode
 
 
-_Socket = TypeVar("_Socket", zmq.Socket[bytes], zmq.asyncio.Socket)
+Socket = zmq.Socket[bytes]
+_Socket = TypeVar("_Socket", Socket, zmq.asyncio.Socket)
 
 
 def _dealer(context: "zmq.Context[_Socket]", identity: bytes) -> _Socket:
@@ -57,11 +58,11 @@ class Hub:
 
     def __init__(self, host: str) -> None:
         """Binds any free port of `host`."""
-        self._socket = zmq.Context.instance().socket(zmq.ROUTER)
+        self._socket: Socket = zmq.Context.instance().socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.SNDHWM, 0)  # a ROUTER drops what a full queue cannot take
         self._socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
-        port = self._socket.bind_to_random_port(f"tcp://{host}")
+        port: int = self._socket.bind_to_random_port(f"tcp://{host}")
         self.address = f"tcp://{host}:{port}"
 
     def send(self, peer: bytes, message: Message) -> None:
@@ -95,7 +96,7 @@ class Spoke:
         self._process = psutil.Process()
         self._identity = uuid.uuid4().bytes
         self._bell = f"inproc://{self._identity.hex()}"
-        self._outgoing = zmq.Context.instance().socket(zmq.PAIR)
+        self._outgoing: Socket = zmq.Context.instance().socket(zmq.PAIR)
         self._outgoing.bind(self._bell)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="spoke", daemon=True)
@@ -112,7 +113,7 @@ class Spoke:
         self._outgoing.close(linger=0)
 
     def _run(self) -> None:
-        bell = zmq.Context.instance().socket(zmq.PAIR)
+        bell: Socket = zmq.Context.instance().socket(zmq.PAIR)
         bell.connect(self._bell)
         while not self._stop.is_set():
             with contextlib.closing(_dealer(zmq.Context.instance(), self._identity)) as hub:
@@ -120,7 +121,7 @@ class Spoke:
                 self._exchange(hub, bell)
         bell.close(linger=0)
 
-    def _exchange(self, hub: zmq.Socket[bytes], bell: zmq.Socket[bytes]) -> None:
+    def _exchange(self, hub: Socket, bell: Socket) -> None:
         """Carries messages both ways until told to stop, or until the hub has fallen silent."""
         poller = zmq.Poller()
         poller.register(hub, zmq.POLLIN)
@@ -165,7 +166,8 @@ class AsyncSpoke:
         except TimeoutError as error:
             self.close()
             raise LinkLost("the router is silent") from error
-        return _decode_gateway(data)
+        message: ToGateway = _decode_gateway(data)
+        return message
 
     def close(self) -> None:
         """Leaves the router."""

@@ -14,11 +14,11 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from ringroad.actors.channel import AsyncSpoke, Hub, Spoke
-from ringroad.actors.role import Role
 from ringroad.actors.drafter.config import DrafterConfig
 from ringroad.actors.gateway.config import Pair, PolicyRange
 from ringroad.actors.gateway.server import Gateway
 from ringroad.actors.hosting import run_role, run_router
+from ringroad.actors.role import Role
 from ringroad.actors.router.policies import RULES
 from ringroad.actors.tokenizer import Tokenizer
 from ringroad.actors.verifier.config import VerifierConfig
@@ -45,7 +45,7 @@ class Worker:
         def run() -> None:
             try:
                 work(ready, self._stop)
-            except BaseException as error:
+            except BaseException as error:  # the outer edge: Serve hears of it in check_health
                 self._error = error
                 log.exception("a role ended")
                 raise
@@ -74,7 +74,12 @@ class RouterDeployment:
     def __init__(self, config: ClusterConfig) -> None:
         bind_serve_to_loopback(config.host)
         self._hub = Hub(config.host)
-        self._worker = Worker(lambda ready, stop: (ready.set(), run_router(self._hub, config.router, stop))[1])
+
+        def work(ready: threading.Event, stop: threading.Event) -> None:
+            ready.set()
+            run_router(self._hub, config.router, stop)
+
+        self._worker = Worker(work)
 
     def address(self) -> str:
         """Where roles connect."""
@@ -122,7 +127,7 @@ class RoleDeployment:
 class GatewayDeployment:
     """The gRPC server, on a port of its own rather than behind Serve's proxy (docs/decisions/0003)."""
 
-    async def __init__(
+    async def __init__(  # type: ignore[misc]  # Serve awaits it
         self, config: ClusterConfig, router: DeploymentHandle[Any], *roles: DeploymentHandle[Any]
     ) -> None:
         """`roles` are named for Serve, which deploys what an application's ingress refers to."""
@@ -156,22 +161,30 @@ class GatewayDeployment:
 
 def application(config: ClusterConfig) -> serve.Application:
     """All roles, bound to each other: what `serve.run` takes."""
-    watched = {
-        "health_check_period_s": config.ray.health_check_seconds,
-        "health_check_timeout_s": config.ray.health_timeout_seconds,
-        "max_ongoing_requests": 100,
-        "graceful_shutdown_timeout_s": config.gateway.grace_seconds + 2,
-    }
-    router = serve.deployment(RouterDeployment, name="router", ray_actor_options={"num_cpus": 0}, **watched)
-    hub = router.bind(config)
 
-    def role(name: str, mine: DrafterConfig | VerifierConfig) -> serve.Application:
-        options = {"num_replicas": mine.replicas, "ray_actor_options": _resources(mine)}
-        return serve.deployment(RoleDeployment, name=name, **options, **watched).bind(config, mine, hub)
+    def deployed(name: str, shell: type[Any], **options: Any) -> Any:
+        return serve.deployment(
+            name=name,
+            health_check_period_s=config.ray.health_check_seconds,
+            health_check_timeout_s=config.ray.health_timeout_seconds,
+            graceful_shutdown_timeout_s=config.gateway.grace_seconds + 2,
+            max_ongoing_requests=100,
+            **options,
+        )(shell)
 
-    gateway = serve.deployment(GatewayDeployment, name="gateway", ray_actor_options={"num_cpus": 0}, **watched)
-    roles = [role("verifier", config.verifier), role("drafter", config.drafter)]
-    return gateway.bind(config, hub, *roles)
+    def role(name: str, mine: DrafterConfig | VerifierConfig) -> Any:
+        deployment = deployed(
+            name, RoleDeployment, num_replicas=mine.replicas, ray_actor_options=_resources(mine)
+        )
+        return deployment.bind(config, mine, router)
+
+    weightless = {"num_cpus": 0}
+    router = deployed("router", RouterDeployment, ray_actor_options=weightless).bind(config)
+    gateway = deployed("gateway", GatewayDeployment, ray_actor_options=weightless)
+    bound: serve.Application = gateway.bind(
+        config, router, role("verifier", config.verifier), role("drafter", config.drafter)
+    )
+    return bound
 
 
 def _resources(mine: DrafterConfig | VerifierConfig) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def run(config_path: Path | None) -> None:
     with connected(config):
         deploy(config)
         stop.wait()
-        serve.shutdown()
+        serve.shutdown()  # type: ignore[no-untyped-call]
 
 
 def deploy(config: ClusterConfig) -> None:

@@ -1,5 +1,6 @@
 """Keeps a local cluster off the network."""
 
+import importlib
 import ipaddress
 from collections.abc import Callable
 from typing import Any
@@ -13,8 +14,7 @@ def bind_serve_to_loopback(host: str) -> None:
     """
     if not ipaddress.ip_address(host).is_loopback:
         return
-    from ray.serve._private import replica
-
+    replica: Any = importlib.import_module("ray.serve._private.replica")
     bind: Callable[[Any, str], int] = replica.add_port_to_grpc_server
     if getattr(bind, "on_loopback", False):
         return

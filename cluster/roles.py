@@ -4,13 +4,13 @@ import os
 
 import torch
 
-from ringroad.actors.role import Role
 from ringroad.actors.drafter.config import DrafterConfig
 from ringroad.actors.drafter.lookup import LookupDrafter
 from ringroad.actors.drafter.model import ModelDrafter
 from ringroad.actors.engine.engine import Engine
 from ringroad.actors.engine.model import Model
 from ringroad.actors.engine.weights import open_weights
+from ringroad.actors.role import Role
 from ringroad.actors.verifier.config import VerifierConfig
 from ringroad.actors.verifier.verifier import Verifier
 from ringroad.cluster.models import locate

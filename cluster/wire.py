@@ -54,26 +54,25 @@ def user(text: str) -> Chat:
 
 def generate_request(prompt: Prompt, **options: Unpack[Options]) -> inference_pb2.GenerateRequest:
     """The request for a text. Raises ValueError for an unknown mode and what protobuf cannot carry."""
-    get = options.get
     return inference_pb2.GenerateRequest(
-        model=get("model") or "",
+        model=options.get("model") or "",
         prompt=prompt if isinstance(prompt, str) else None,
         chat=prompt if isinstance(prompt, Chat) else None,
         token_ids=prompt if isinstance(prompt, TokenIds) else None,
         sampling=inference_pb2.Sampling(
-            temperature=get("temperature"),
-            top_k=get("top_k"),
-            top_p=get("top_p"),
-            min_p=get("min_p"),
-            seed=get("seed"),
+            temperature=options.get("temperature"),
+            top_k=options.get("top_k"),
+            top_p=options.get("top_p"),
+            min_p=options.get("min_p"),
+            seed=options.get("seed"),
         ),
-        max_tokens=get("max_tokens"),
-        stop=get("stop", ()),
-        ignore_eos=get("ignore_eos", False),
-        mode=_mode(get("mode")),
-        speculation=_speculation(get("draft_tokens")),
-        routing=_routing(get("policy"), get("threshold")),
-        request_id=get("request_id") or "",
+        max_tokens=options.get("max_tokens"),
+        stop=options.get("stop", ()),
+        ignore_eos=options.get("ignore_eos", False),
+        mode=_mode(options.get("mode")),
+        speculation=_speculation(options.get("draft_tokens")),
+        routing=_routing(options.get("policy"), options.get("threshold")),
+        request_id=options.get("request_id") or "",
     )
 
 

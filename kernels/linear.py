@@ -27,7 +27,7 @@ def pack(weight: Tensor, bias: Tensor | None, weights: Weights) -> Linear:
     if weights == "int4":
         return _Int4(weight.float(), bias)
     weight = weight.to(dtype)
-    if weight.device.type == "cpu" and torch.backends.mkldnn.is_available():
+    if weight.device.type == "cpu" and torch._C._has_mkldnn:
         return _OneDnn(weight, bias)
     return lambda rows: torch.nn.functional.linear(rows, weight, bias)
 

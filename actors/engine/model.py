@@ -49,7 +49,8 @@ class Model:
         self._read = weights.read
         self._has = weights.has
         self._kind = kind
-        with ThreadPoolExecutor(threads) as pool:
+        # One thread a layer, not every thread on every layer.
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             head = pool.submit(self._head)
             embedding = pool.submit(weights.read, "model.embed_tokens.weight", self.dtype)
             self.layers = list(pool.map(self._layer, range(self.shape.layers)))
@@ -76,7 +77,7 @@ class Model:
         s = self.shape
         normed = rms_norm(rows, layer.attention_norm, s.eps)
         heads = layer.qkv(normed).view(len(rows), s.heads + 2 * s.kv_heads, s.head_dim)
-        query, key, value = heads.split([s.heads, s.kv_heads, s.kv_heads], dim=1)
+        query, key, value = torch.split(heads, [s.heads, s.kv_heads, s.kv_heads], dim=1)
         if layer.query_norm is not None and layer.key_norm is not None:
             query, key = rms_norm(query, layer.query_norm, s.eps), rms_norm(key, layer.key_norm, s.eps)
         query, key = rotate(query, cos, sin), rotate(key, cos, sin)

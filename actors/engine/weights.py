@@ -5,6 +5,7 @@ Llama, Qwen2, Qwen3 and Mistral families; anything else is refused by name.
 """
 
 import json
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from ringroad.actors.engine import ggml
 from ringroad.actors.errors import ModelError
 from ringroad.actors.gguf_file import GgufFile
 
@@ -132,15 +134,14 @@ class GgufWeights:
         return tensor
 
     def _dequantised(self, shape: tuple[int, ...], kind: int, offset: int, dtype: torch.dtype) -> Tensor:
-        storage = gguf.GGMLQuantizationType(kind)
-        weights, size = gguf.GGML_QUANT_SIZES[storage]
-        count = int(np.prod(shape))
+        weights, size = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType(kind)]
+        count = math.prod(shape)
         blocks = self._data[offset : offset + count // weights * size].reshape(-1, size)
         out = torch.empty(count, dtype=dtype)
         step = max(1, SLICE // weights)
         for at in range(0, len(blocks), step):
-            part = gguf.quants.dequantize(np.array(blocks[at : at + step]), storage)
-            out[at * weights : at * weights + part.size] = torch.from_numpy(part.reshape(-1))
+            part = ggml.dequantise(torch.from_numpy(np.array(blocks[at : at + step])), kind)
+            out[at * weights : at * weights + len(part)] = part
         return out.view(shape)
 
     def _pairs_to_halves(self, tensor: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from ringroad.actors.messages import (
     Consult,
     Draft,
     Failed,
+    Finish,
     Forgotten,
     Hello,
     Message,
@@ -121,7 +122,7 @@ class Router:
     def _begin(self, gateway: Address, submit: Submit) -> None:
         name = submit.session
         if name in self._running:
-            self._send(gateway, Chunk(name, 0, [], [], session.Finish.ERROR, error="session exists"))
+            self._send(gateway, Chunk(name, 0, [], [], Finish.ERROR, error="session exists"))
             return
         at = {role: self._least_busy(role) for role in (DRAFTER, VERIFIER)}
         peers = {role for role, address in at.items() if address is not None}
@@ -198,7 +199,7 @@ class Router:
             case session.End(finish, error):
                 self._end(name, running, finish, error)
 
-    def _end(self, name: str, running: Running, finish: session.Finish, error: str) -> None:
+    def _end(self, name: str, running: Running, finish: Finish, error: str) -> None:
         del self._running[name]
         offset = len(running.tokens) - running.prompt
         last = Chunk(name, offset, [], [], finish, running.state.counts, error)

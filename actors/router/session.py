@@ -23,6 +23,7 @@ from ringroad.actors.messages import (
 from ringroad.actors.router.policies import kept
 
 DRAFTER, VERIFIER = "drafter", "verifier"
+NOTHING = Counts()
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class State:
     asked: str | None = None  # the role whose answer the session waits for
     guesses: tuple[int, ...] = ()  # under judgement
     parents: tuple[int, ...] = ()
-    counts: Counts = Counts()
+    counts: Counts = NOTHING
     finish: Finish | None = None
 
 

@@ -1,0 +1,56 @@
+# Every target works on a fresh machine with Python 3.11 and pip.
+PYTHON ?= python3
+BIN := .venv/bin
+PROTOS := protos/ringroad/v1/inference.proto protos/ringroad/v1/control.proto
+
+.PHONY: help setup demo test check format protos bench bench-peers clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 14
+
+setup: .venv/developer  ## a virtual environment in .venv with everything to work on Ringroad
+
+demo: .venv/user  ## both models on this machine, three prompts in four modes, over gRPC
+	$(BIN)/python -m ringroad.cluster.demo
+
+test: .venv/developer  ## all tests; the first time also the models, 1.7 GB
+	for model in smollm2-135m qwen2.5-coder-0.5b qwen2.5-coder-1.5b; do $(BIN)/ringroad models pull $$model; done
+	$(BIN)/pytest
+
+check: .venv/developer  ## format, lint, types, the repository's shape, generated code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -q tests/test_layout.py
+	cd protos && ../$(BIN)/buf lint
+	tests/generated_is_current $(BIN)/python $(PROTOS)
+
+format: .venv/developer  ## rewrites the code as ruff would have it
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+protos: .venv/developer  ## generates Python from the protos
+	cd protos && PATH="$(CURDIR)/$(BIN):$$PATH" ../$(BIN)/python -m grpc_tools.protoc -I . \
+		--python_out=. --grpc_python_out=. --mypy_out=. --mypy_grpc_out=. $(PROTOS:protos/%=%)
+
+bench: .venv/developer  ## this release's figures against a peer; after bench-peers
+	$(BIN)/python bench/main_job.py
+
+bench-peers:  ## the peers' own environments, in .peers
+	bench/peers/setup
+
+clean:  ## forgets the environments and what was built
+	rm -rf .venv .peers build
+
+.venv/user: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Ringroad needs Python 3.11 or later") if sys.version_info < (3, 11) else None'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --progress-bar on --disable-pip-version-check --editable .
+	touch $@
+
+.venv/developer: .venv/user
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	mkdir -p build/types/ringroad
+	for room in actors cluster kernels; do ln -sfn ../../../$$room build/types/ringroad/$$room; done
+	ln -sfn ../../../protos/ringroad/v1 build/types/ringroad/v1
+	touch $@

@@ -1,0 +1,98 @@
+"""From messages to protobuf answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ringroad.actors.gateway.config import Pair
+from ringroad.actors.messages import Counts, Finish, Hello, Mode, Speaker, Submit
+from ringroad.v1 import control_pb2, inference_pb2
+
+_MODES = {
+    Mode.LARGE: inference_pb2.MODE_LARGE,
+    Mode.SMALL: inference_pb2.MODE_SMALL,
+    Mode.SPECULATIVE: inference_pb2.MODE_SPECULATIVE,
+    Mode.ROUTED: inference_pb2.MODE_ROUTED,
+}
+_SPEAKERS = {
+    Speaker.SMALL_KEPT: inference_pb2.SPEAKER_SMALL_KEPT,
+    Speaker.SMALL_ACCEPTED: inference_pb2.SPEAKER_SMALL_ACCEPTED,
+    Speaker.LARGE: inference_pb2.SPEAKER_LARGE,
+}
+_FINISHES = {
+    Finish.STOP: inference_pb2.FINISH_REASON_STOP,
+    Finish.LENGTH: inference_pb2.FINISH_REASON_LENGTH,
+    Finish.CANCELLED: inference_pb2.FINISH_REASON_CANCELLED,
+    Finish.ERROR: inference_pb2.FINISH_REASON_ERROR,
+}
+
+
+def delta_of(
+    text: str, tokens: Sequence[int], offset: int, speakers: Sequence[Speaker]
+) -> inference_pb2.GenerateResponse:
+    """Committed tokens and the text they complete; `offset` is how many were sent before."""
+    delta = inference_pb2.Delta(
+        text=text, token_ids=tokens, offset=offset, speakers=[_SPEAKERS[s] for s in speakers]
+    )
+    return inference_pb2.GenerateResponse(delta=delta)
+
+
+@dataclass
+class Tally:
+    """What a stream has sent so far; times are monotonic, in seconds."""
+
+    received: float
+    first_token: float | None = None
+    sent: int = 0
+    large: int = 0
+
+
+def final_of(
+    submit: Submit, finish: Finish, error: str, tally: Tally, counts: Counts, now: float
+) -> inference_pb2.GenerateResponse:
+    """The terminal message. Speakers are counted as sent, the rest as the router says; `now` is monotonic."""
+    first = now if tally.first_token is None else tally.first_token
+    usage = inference_pb2.Usage(
+        prompt_tokens=len(submit.prompt),
+        completion_tokens=tally.sent,
+        drafted_tokens=counts.drafted,
+        accepted_tokens=counts.accepted,
+        consults=counts.consults,
+        small_tokens=tally.sent - tally.large,
+        large_tokens=tally.large,
+        time_to_first_token_seconds=first - tally.received if tally.sent else 0.0,
+        total_seconds=now - tally.received,
+        seed=submit.sampling.seed,
+        degraded=counts.degraded,
+    )
+    final = inference_pb2.Final(
+        finish_reason=_FINISHES[finish], usage=usage, error=error, request_id=submit.session
+    )
+    return inference_pb2.GenerateResponse(final=final)
+
+
+def role_of(peer: Hello) -> control_pb2.Role:
+    """A peer of the latest roster: what is in it answers."""
+    return control_pb2.Role(
+        name=peer.role,
+        model=peer.model,
+        ready=True,
+        sessions=peer.sessions,
+        cached_tokens=peer.cached_tokens,
+        memory_bytes=peer.memory_bytes,
+    )
+
+
+def mode_number(mode: Mode) -> inference_pb2.Mode.ValueType:
+    """The protobuf number of a mode."""
+    return _MODES[mode]
+
+
+def pair_of(pair: Pair) -> control_pb2.ModelPair:
+    """The pair as ListModels shows it."""
+    return control_pb2.ModelPair(
+        name=pair.name,
+        large=pair.large,
+        small=pair.small,
+        context_length=pair.context_length,
+        vocabulary=pair.vocabulary,
+    )

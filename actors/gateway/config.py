@@ -1,0 +1,49 @@
+"""What an operator may set of a gateway, and what it serves."""
+
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from ringroad.actors.messages import Mode
+
+
+class GatewayConfig(BaseModel):
+    """Frozen; an unknown key raises."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=50051, ge=0, le=65535)  # 0: any free one
+    default_mode: Mode = Mode.SPECULATIVE
+    default_max_tokens: PositiveInt = 512
+    max_sessions: PositiveInt = 32  # generated at once
+    max_waiting: NonNegativeInt = 64  # in line for a place
+    max_message_bytes: PositiveInt = 4 * 1024 * 1024
+    grace_seconds: PositiveFloat = 20.0  # that running requests get when the gateway stops
+    settle_seconds: PositiveFloat = 1.0  # for the router's last word on a cancelled session
+    retry_seconds: PositiveFloat = 1.0  # between tries to reach the router, and what clients are told
+
+
+class Pair(BaseModel):
+    """A large and a small model served together under one name; `small` is empty where there is none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    large: str
+    small: str = ""
+    context_length: PositiveInt  # tokens of a prompt and its answer together
+    vocabulary: PositiveInt  # ids both models know
+
+    @property
+    def modes(self) -> tuple[Mode, ...]:
+        """The modes these models allow. Drafts can be made without a small model."""
+        return tuple(Mode) if self.small else (Mode.LARGE, Mode.SPECULATIVE)
+
+
+class PolicyRange(NamedTuple):
+    """The thresholds a routing policy takes, ends included, and the one for requests that name none."""
+
+    low: float
+    high: float
+    default: float

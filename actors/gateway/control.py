@@ -1,0 +1,63 @@
+"""The service that tells how the cluster is, and ends requests."""
+
+from typing import Any
+
+import grpc.aio
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from ringroad.actors.gateway.answers import mode_number, pair_of, role_of
+from ringroad.actors.gateway.config import GatewayConfig
+from ringroad.actors.gateway.peers import Peers
+from ringroad.actors.gateway.sessions import Sessions
+from ringroad.actors.gateway.wire import Offer
+from ringroad.v1 import control_pb2
+
+_Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class ControlServicer:
+    """ControlService of `control.proto`."""
+
+    def __init__(
+        self, config: GatewayConfig, offer: Offer, sessions: Sessions, peers: Peers, version: str
+    ) -> None:
+        self._config = config
+        self._offer = offer
+        self._sessions = sessions
+        self._peers = peers
+        self._version = version
+        self._started_at = Timestamp()
+        self._started_at.GetCurrentTime()
+
+    async def GetServerInfo(
+        self, request: control_pb2.GetServerInfoRequest, context: _Context
+    ) -> control_pb2.GetServerInfoResponse:
+        """What this server is, and its roles as the router last told."""
+        return control_pb2.GetServerInfoResponse(
+            version=self._version,
+            started_at=self._started_at,
+            roles=map(role_of, self._peers.roster),
+            default_mode=mode_number(self._offer.default_mode),
+            modes=map(mode_number, self._offer.pair.modes),
+        )
+
+    async def ListModels(
+        self, request: control_pb2.ListModelsRequest, context: _Context
+    ) -> control_pb2.ListModelsResponse:
+        """The one pair a gateway serves."""
+        return control_pb2.ListModelsResponse(models=[pair_of(self._offer.pair)])
+
+    async def GetLoad(
+        self, request: control_pb2.GetLoadRequest, context: _Context
+    ) -> control_pb2.GetLoadResponse:
+        """Counts of this gateway."""
+        return control_pb2.GetLoadResponse(
+            running=self._sessions.running,
+            waiting=self._sessions.waiting,
+            capacity=self._config.max_sessions,
+            committed_tokens=self._sessions.committed_tokens,
+        )
+
+    async def Abort(self, request: control_pb2.AbortRequest, context: _Context) -> control_pb2.AbortResponse:
+        """Ends a request, whether it runs or waits."""
+        return control_pb2.AbortResponse(aborted=self._sessions.abort(request.request_id))

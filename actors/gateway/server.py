@@ -1,0 +1,136 @@
+"""The gateway: a gRPC server in front of a router.
+
+Public here and beside it (nothing else of this package is meant for other rooms):
+
+- `Gateway(config, pair, tokenizer, link, policies, version)`; `await start()` binds and serves,
+  `port` is then the bound port; `await stop(grace_seconds)` drains and stops. Needs no Ray.
+- `config.GatewayConfig`, `config.Pair(name, large, small, context_length, vocabulary)`, and
+  `config.PolicyRange(low, high, default)`: `policies` maps the names requests may use in
+  `routing.policy` to the thresholds each takes.
+- `link.RouterLink`: `await send(ToRouter)`, `await receive() -> ToGateway`; both raise
+  `link.LinkLost` while the router is gone, and receiving is tried again every
+  `config.retry_seconds`. The gateway sends `Submit` and `Cancel` and reads `Chunk` and `Roster`.
+  A `Submit.session` is made here, "<request id>~<tag>.<number>", and unique among gateways.
+- `ringroad.actors.tokenizer.Tokenizer.open(path)`.
+
+What the gateway expects of a router: chunks of a session in order and from offset 0 on; `counts`
+with the last one; an answer to every `Cancel` of a session it has not ended (its place is given
+away after `config.settle_seconds` without one); a `Roster` as soon as the link is up and again
+after it was lost, for nothing is served before one names a verifier.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from ringroad.actors.gateway.config import GatewayConfig, Pair, PolicyRange
+from ringroad.actors.gateway.control import ControlServicer
+from ringroad.actors.gateway.inference import InferenceServicer
+from ringroad.actors.gateway.link import LinkLost, RouterLink
+from ringroad.actors.gateway.peers import Peers
+from ringroad.actors.gateway.serving import handlers
+from ringroad.actors.gateway.sessions import Sessions
+from ringroad.actors.gateway.wire import Offer
+from ringroad.actors.messages import Chunk, Roster
+from ringroad.actors.tokenizer import Tokenizer
+from ringroad.v1 import control_pb2, inference_pb2
+
+_log = logging.getLogger(__name__)
+_INFERENCE = inference_pb2.DESCRIPTOR.services_by_name["InferenceService"]
+_CONTROL = control_pb2.DESCRIPTOR.services_by_name["ControlService"]
+_FLUSH_SECONDS = 1.0  # for last messages to reach their clients
+
+
+class Gateway:
+    """Serves both Ringroad services, health and reflection on one port."""
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        pair: Pair,
+        tokenizer: Tokenizer,
+        link: RouterLink,
+        policies: Mapping[str, PolicyRange],
+        version: str,
+    ) -> None:
+        """Raises ValueError when the default mode is one that `pair` does not allow."""
+        if config.default_mode not in pair.modes:
+            raise ValueError(f"default_mode {config.default_mode} needs a small model")
+        offer = Offer(pair, tokenizer, policies, config.default_mode, config.default_max_tokens)
+        self.port = config.port
+        self._config = config
+        self._link = link
+        self._peers = Peers()
+        self._sessions = Sessions(config, link)
+        self._inference = InferenceServicer(offer, self._sessions, self._peers)
+        self._control = ControlServicer(config, offer, self._sessions, self._peers, version)
+        self._health = health.aio.HealthServicer()
+        self._server: grpc.aio.Server | None = None
+        self._listener: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Binds and serves. Raises RuntimeError when the port is taken."""
+        self._server = grpc.aio.server(options=_options(self._config))
+        self._server.add_generic_rpc_handlers(
+            (handlers(_INFERENCE, self._inference), handlers(_CONTROL, self._control))
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = (_INFERENCE.full_name, _CONTROL.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server)
+        host = f"[{self._config.host}]" if ":" in self._config.host else self._config.host
+        self.port = self._server.add_insecure_port(f"{host}:{self._config.port}")
+        await self._health.set(_CONTROL.full_name, health_pb2.HealthCheckResponse.SERVING)
+        await self._announce()
+        await self._server.start()
+        self._listener = asyncio.create_task(self._listen())
+        _log.info("gateway serves on %s:%d", host, self.port)
+
+    async def stop(self, grace_seconds: float | None = None) -> None:
+        """Takes no more requests, gives running ones `grace_seconds` (default: the config's), stops."""
+        if self._server is None or self._listener is None:
+            return
+        await self._health.enter_graceful_shutdown()
+        await self._sessions.drain(self._config.grace_seconds if grace_seconds is None else grace_seconds)
+        await self._server.stop(_FLUSH_SECONDS)
+        self._listener.cancel()
+        await asyncio.gather(self._listener, return_exceptions=True)
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                message = await self._link.receive()
+            except LinkLost:
+                _log.warning("the router is gone; trying again")
+                self._peers.roster = []
+                self._sessions.lost()
+                await self._announce()
+                await asyncio.sleep(self._config.retry_seconds)
+                continue
+            match message:
+                case Chunk():
+                    self._sessions.deliver(message)
+                case Roster():
+                    self._peers.roster = message.peers
+                    await self._announce()
+
+    async def _announce(self) -> None:
+        states = health_pb2.HealthCheckResponse
+        state = states.SERVING if self._peers.ready else states.NOT_SERVING
+        for service in ("", _INFERENCE.full_name):
+            await self._health.set(service, state)
+
+
+def _options(config: GatewayConfig) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", config.max_message_bytes),
+        ("grpc.max_send_message_length", config.max_message_bytes),
+        ("grpc.so_reuseport", 0),  # a taken port is an error, not a share of its connections
+        # A client that vanished without a word is noticed, and what it held freed, in 20 seconds.
+        ("grpc.keepalive_time_ms", 10_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.http2.min_ping_interval_without_data_ms", 5_000),  # as often clients may ping
+    ]

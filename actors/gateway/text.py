@@ -1,0 +1,63 @@
+"""Text that goes to a client: cut before a stop string, which may come in pieces."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ringroad.actors.tokenizer import TextStream, Tokenizer
+
+
+class Piece(NamedTuple):
+    """Text that can be sent, how many of the tokens belong to it, and whether a stop string ended it."""
+
+    text: str
+    tokens: int
+    stopped: bool
+
+
+class StoppingText:
+    """A text stream that ends just before the first of some strings.
+
+    Where two strings show up with the same token, the one that begins first counts. Text that may
+    still become a stop string is held back.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, stops: Sequence[str]) -> None:
+        self._stream = TextStream(tokenizer)
+        self._stops = stops
+        self._reach = max(map(len, stops), default=1) - 1  # a stop string's beginning is at most this long
+        self._held = ""
+
+    def push(self, tokens: Sequence[int]) -> Piece:
+        """What these tokens add."""
+        if not self._stops:
+            return Piece(self._stream.push(tokens), len(tokens), False)
+        text = ""
+        for n, token in enumerate(tokens, start=1):  # one by one: the token that completes a stop is the last
+            added, stopped = self._scan(self._stream.push((token,)))
+            text += added
+            if stopped:
+                return Piece(text, n, True)
+        return Piece(text, len(tokens), False)
+
+    def finish(self) -> Piece:
+        """What was held back, at the end of the text."""
+        added, stopped = self._scan(self._stream.finish())
+        return Piece(added if stopped else added + self._held, 0, stopped)
+
+    def _scan(self, added: str) -> tuple[str, bool]:
+        text = self._held + added
+        found = [at for stop in self._stops if (at := text.find(stop)) >= 0]
+        if found:
+            return text[: min(found)], True
+        keep = self._beginning(text)
+        self._held = text[keep:]
+        return text[:keep], False
+
+    def _beginning(self, text: str) -> int:
+        """Where a stop string may have begun; the length of `text` where none has."""
+        first = max(0, len(text) - self._reach)
+        for at in range(first, len(text)):
+            tail = text[at:]
+            if any(stop.startswith(tail) for stop in self._stops):
+                return at
+        return len(text)

@@ -1,0 +1,203 @@
+"""From protobuf requests to messages. What cannot be honoured is refused here, by the name of its field."""
+
+import math
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ringroad.actors.errors import InvalidField
+from ringroad.actors.gateway.config import Pair, PolicyRange
+from ringroad.actors.messages import Mode, Policy, Sampling, Submit
+from ringroad.actors.tokenizer import Tokenizer
+from ringroad.v1 import inference_pb2
+
+MAX_STOPS = 16
+MAX_STOP_CHARACTERS = 256
+MAX_DRAFT_TOKENS = 16
+MAX_TEMPERATURE = 10.0
+_ROLES = ("system", "user", "assistant")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+_MODES: dict[int, Mode] = {
+    inference_pb2.MODE_LARGE: Mode.LARGE,
+    inference_pb2.MODE_SMALL: Mode.SMALL,
+    inference_pb2.MODE_SPECULATIVE: Mode.SPECULATIVE,
+    inference_pb2.MODE_ROUTED: Mode.ROUTED,
+}
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What this gateway accepts: the bounds of every request."""
+
+    pair: Pair
+    tokenizer: Tokenizer
+    policies: Mapping[str, PolicyRange]
+    default_mode: Mode
+    default_max_tokens: int
+
+
+def submit_from(request: inference_pb2.GenerateRequest, offer: Offer) -> Submit:
+    """A request that can be served; its session is its request id, made here when there is none.
+
+    Raises InvalidField for everything that cannot be honoured. The stop strings stay behind:
+    see `stops_from`.
+    """
+    _check_model(request.model, offer)
+    mode = _mode(request.mode, offer)
+    request_id = request.request_id or secrets.token_hex(8)
+    if not _REQUEST_ID.fullmatch(request_id):
+        raise InvalidField("request_id", "must be 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'")
+    sampling = _sampling(request.sampling, offer)
+    draft_tokens = _draft_tokens(request, mode)
+    policy = _policy(request, mode, offer)
+    if request.HasField("max_tokens") and request.max_tokens == 0:
+        raise InvalidField("max_tokens", "must be at least 1")
+    source, prompt = _prompt(request, offer)
+    return Submit(
+        session=request_id,
+        prompt=prompt,
+        max_tokens=_max_tokens(request, source, len(prompt), offer),
+        mode=mode,
+        sampling=sampling,
+        ends=[] if request.ignore_eos else offer.tokenizer.ends,
+        draft_tokens=draft_tokens,
+        policy=policy,
+    )
+
+
+def stops_from(request: inference_pb2.GenerateRequest) -> list[str]:
+    """The stop strings, checked. Raises InvalidField."""
+    if len(request.stop) > MAX_STOPS:
+        raise InvalidField("stop", f"has {len(request.stop)} strings, at most {MAX_STOPS} are allowed")
+    for n, stop in enumerate(request.stop):
+        if not stop:
+            raise InvalidField(f"stop[{n}]", "is empty")
+        if len(stop) > MAX_STOP_CHARACTERS:
+            raise InvalidField(f"stop[{n}]", f"is longer than {MAX_STOP_CHARACTERS} characters")
+    return list(request.stop)
+
+
+def tokens_from(request: inference_pb2.TokenizeRequest, offer: Offer) -> list[int]:
+    """The tokens of a text or a conversation. Raises InvalidField."""
+    _check_model(request.model, offer)
+    if _only_one(request, ("text", "chat")) == "chat":
+        return _chat(request.chat, offer.tokenizer)
+    return offer.tokenizer.encode(request.text)
+
+
+def _check_model(name: str, offer: Offer) -> None:
+    if name and name != offer.pair.name:
+        raise InvalidField("model", f"{name!r} is not served here; {offer.pair.name!r} is")
+
+
+def _mode(number: int, offer: Offer) -> Mode:
+    mode = _MODES.get(number) if number else offer.default_mode
+    if mode is None:
+        raise InvalidField("mode", f"{number} is no mode")
+    if mode not in offer.pair.modes:
+        raise InvalidField("mode", f"{mode} needs a small model, and {offer.pair.name!r} has none")
+    return mode
+
+
+def _sampling(sampling: inference_pb2.Sampling, offer: Offer) -> Sampling:
+    top_p = sampling.top_p if sampling.HasField("top_p") else 1.0
+    # Written so that NaN, of which every comparison is false, is refused as well.
+    if not 0 <= sampling.temperature <= MAX_TEMPERATURE:
+        raise InvalidField("sampling.temperature", f"must be from 0 to {MAX_TEMPERATURE:g}")
+    if not 0 < top_p <= 1:
+        raise InvalidField("sampling.top_p", "must be above 0 and at most 1")
+    if not 0 <= sampling.min_p <= 1:
+        raise InvalidField("sampling.min_p", "must be from 0 to 1")
+    return Sampling(
+        seed=sampling.seed if sampling.HasField("seed") else secrets.randbits(64),
+        temperature=sampling.temperature,
+        top_k=min(sampling.top_k, offer.pair.vocabulary),
+        top_p=top_p,
+        min_p=sampling.min_p,
+    )
+
+
+def _draft_tokens(request: inference_pb2.GenerateRequest, mode: Mode) -> int | None:
+    if not request.HasField("speculation"):
+        return None
+    if mode in (Mode.LARGE, Mode.SMALL):
+        raise InvalidField("speculation", f"mode {mode} has no drafts")
+    if not request.speculation.HasField("draft_tokens"):
+        return None
+    if request.speculation.draft_tokens > MAX_DRAFT_TOKENS:
+        raise InvalidField("speculation.draft_tokens", f"must be from 0 to {MAX_DRAFT_TOKENS}")
+    return request.speculation.draft_tokens
+
+
+def _policy(request: inference_pb2.GenerateRequest, mode: Mode, offer: Offer) -> Policy | None:
+    if not request.HasField("routing"):
+        return None
+    if mode is not Mode.ROUTED:
+        raise InvalidField("routing", f"mode {mode} routes nothing")
+    name = request.routing.policy
+    if name not in offer.policies:
+        raise InvalidField("routing.policy", f"must be one of {', '.join(sorted(offer.policies))}")
+    allowed = offer.policies[name]
+    if not request.routing.HasField("threshold"):
+        return Policy(name, allowed.default)
+    threshold = request.routing.threshold
+    if not (math.isfinite(threshold) and allowed.low <= threshold <= allowed.high):
+        raise InvalidField("routing.threshold", f"must be finite, from {allowed.low:g} to {allowed.high:g}")
+    return Policy(name, threshold)
+
+
+def _only_one(request: Any, names: Sequence[str]) -> str:
+    given = [name for name in names if request.HasField(name)]
+    if len(given) == 1:
+        return given[0]
+    if not given:
+        raise InvalidField(names[0], f"exactly one of {', '.join(names)} must be set; none is")
+    raise InvalidField(given[1], f"cannot be set together with {given[0]}")
+
+
+def _prompt(request: inference_pb2.GenerateRequest, offer: Offer) -> tuple[str, list[int]]:
+    source = _only_one(request, ("prompt", "chat", "token_ids"))
+    if source == "prompt":
+        ids = offer.tokenizer.encode(request.prompt) if request.prompt else []
+    elif source == "chat":
+        ids = _chat(request.chat, offer.tokenizer)
+    else:
+        ids = list(request.token_ids.ids)
+        for n, token in enumerate(ids):
+            if token >= offer.pair.vocabulary:
+                raise InvalidField(
+                    f"token_ids.ids[{n}]", f"{token} is outside the vocabulary of {offer.pair.vocabulary}"
+                )
+    if not ids:
+        raise InvalidField(source, "is empty")
+    return source, ids
+
+
+def _chat(chat: inference_pb2.Chat, tokenizer: Tokenizer) -> list[int]:
+    if not chat.messages:
+        raise InvalidField("chat", "has no messages")
+    for n, message in enumerate(chat.messages):
+        if message.role not in _ROLES:
+            raise InvalidField(f"chat.messages[{n}].role", f"must be one of {', '.join(_ROLES)}")
+    try:
+        return tokenizer.encode_chat([{"role": m.role, "content": m.content} for m in chat.messages])
+    except ValueError as error:
+        raise InvalidField("chat", str(error)) from error
+
+
+def _max_tokens(request: inference_pb2.GenerateRequest, source: str, prompt: int, offer: Offer) -> int:
+    context = offer.pair.context_length
+    room = context - prompt
+    if room < 1:
+        raise InvalidField(source, f"has {prompt} tokens, the context of {context} has no room for an answer")
+    if not request.HasField("max_tokens"):
+        return min(offer.default_max_tokens, room)
+    if request.max_tokens > room:
+        raise InvalidField(
+            "max_tokens",
+            f"{request.max_tokens} and a prompt of {prompt} tokens exceed the context of {context}",
+        )
+    return request.max_tokens
