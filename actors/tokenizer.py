@@ -20,7 +20,7 @@ from tokenizers import Tokenizer as Bpe
 from ringroad.actors.errors import ModelError
 from ringroad.actors.gguf_file import GgufFile
 
-_CONTROL, _USER_DEFINED, _UNUSED = 3, 4, 5  # tokenizer.ggml.token_type
+_NORMAL, _CONTROL, _USER_DEFINED, _UNUSED = 1, 3, 4, 5  # tokenizer.ggml.token_type
 _TURN_ENDS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "<|end|>", "</s>")
 _QWEN2_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -130,7 +130,7 @@ def _from_gguf(path: Path) -> Tokenizer:
     if (model := meta.get("tokenizer.ggml.model")) != "gpt2":
         raise ModelError(f"{path}: tokenizer of kind {model!r}; only byte-level BPE ('gpt2') is supported")
     tokens: list[str] = meta["tokenizer.ggml.tokens"]
-    types: list[int] = meta["tokenizer.ggml.token_type"]
+    types: list[int] = meta.get("tokenizer.ggml.token_type") or [_NORMAL] * len(tokens)
     merges = [tuple(merge.split(" ")) for merge in meta["tokenizer.ggml.merges"]]
     vocabulary = {token: id for id, token in enumerate(tokens) if types[id] != _UNUSED}
     bpe = Bpe(models.BPE(vocab=vocabulary, merges=merges))

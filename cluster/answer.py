@@ -37,6 +37,22 @@ class Answer:
         """Whether the text ended as it should."""
         return self.finish_reason in ("stop", "length")
 
+    def figures(self) -> str:
+        """How it came about, in words."""
+        usage, figures = self.usage, Figures.of([self.usage])
+        parts = [
+            f"{usage.completion_tokens} tokens ({self.finish_reason})",
+            f"{figures.tokens_per_second:.1f} tokens/s",
+            f"first token after {figures.seconds_to_first_token:.2f} s",
+            f"{figures.accepted_per_consult:.2f} accepted per consult",
+            f"{figures.consults_per_token:.2f} consults per token",
+            f"{figures.large_share:.0%} by the large model",
+            f"seed {usage.seed}",
+        ]
+        if usage.degraded:
+            parts.append(f"without {', '.join(usage.degraded)}")
+        return ", ".join(parts)
+
     def as_dict(self) -> dict[str, object]:
         """What `ringroad generate --json` shows."""
         return {

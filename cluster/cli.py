@@ -4,8 +4,12 @@ Each command imports what it needs when it runs: Ray and torch take seconds, gRP
 and neither `--help` nor `generate` should cost more than it uses.
 """
 
+import os
+import sys
+from contextlib import closing
+from json import dumps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from typer import Argument, Exit, Option
@@ -18,18 +22,14 @@ Config = Annotated[
     Path | None,
     Option(exists=True, dir_okay=False, resolve_path=True, help="A TOML file; without it, the defaults."),
 ]
+_DEFAULT_TARGET = "127.0.0.1:50051"
 _SHARING = "How tokens are shared"
 _SAMPLING = "How tokens are drawn"
 _EXITS = (
     "Exit codes: 0 the text ended; 1 another error; 2 wrong usage or a refused parameter, which is named; "
     "3 no server, or none that can serve; 4 past the deadline; 5 the server is full; 130 interrupted."
 )
-_EXIT_OF_STATUS = {
-    "INVALID_ARGUMENT": 2,
-    "UNAVAILABLE": 3,
-    "DEADLINE_EXCEEDED": 4,
-    "RESOURCE_EXHAUSTED": 5,
-}
+_EXIT_OF_STATUS = {"INVALID_ARGUMENT": 2, "UNAVAILABLE": 3, "DEADLINE_EXCEEDED": 4, "RESOURCE_EXHAUSTED": 5}
 
 
 @main.command(epilog="Exit codes: 0 ended or started; 1 failed or already running; 2 wrong usage.")
@@ -40,21 +40,26 @@ def up(
     """Run a cluster here, until Ctrl-C or `ringroad down`."""
     from rich.console import Console
 
+    from ringroad.actors.errors import RingroadError
     from ringroad.cluster import daemon
     from ringroad.cluster.config import ConfigError, load_config
+    from ringroad.cluster.models import ModelError
 
     try:
         gateway = load_config(config).gateway
-    except ConfigError as error:
-        _fail(2, str(error))
-    target = daemon.target_of(gateway.host, gateway.port)
-    try:
+        target = daemon.target_of(gateway.host, gateway.port)
         if detach:
             daemon.start(config, target, Console(stderr=True))
             typer.echo(target)
-        else:
-            _run_here(config, target)
-    except (daemon.AlreadyRunning, daemon.StartFailed) as error:
+            return
+        with daemon.recorded(target):
+            from ringroad.cluster import launch
+
+            os.chdir(daemon.state_folder())  # for the reason in daemon.py
+            launch.run(config)
+    except ConfigError as error:
+        _fail(2, str(error))
+    except (ModelError, RingroadError, daemon.AlreadyRunning, daemon.StartFailed) as error:
         _fail(1, str(error))
 
 
@@ -95,19 +100,17 @@ def generate(
         bool, Option("--chat/--raw", help="PROMPT is a user's message, or a text to continue as it is.")
     ] = True,
     model: Annotated[str | None, Option(help="The pair of models, where a gateway serves several.")] = None,
-    max_tokens: Annotated[int | None, Option(min=0, max=2**32 - 1)] = None,
+    max_tokens: Annotated[int | None, Option(min=0)] = None,
     stop: Annotated[list[str] | None, Option(help="End before this text; may be repeated.")] = None,
     timeout: Annotated[float | None, Option(min=0, help="The deadline, in seconds.")] = None,
     json: Annotated[bool, Option("--json", help="Show one object instead of the text.")] = False,
     mode: Annotated[Mode | None, Option(rich_help_panel=_SHARING)] = None,
-    draft_tokens: Annotated[
-        int | None, Option(min=0, max=2**32 - 1, rich_help_panel=_SHARING, help="Guesses per consult.")
-    ] = None,
+    draft_tokens: Annotated[int | None, Option(min=0, rich_help_panel=_SHARING, help="Per consult.")] = None,
     policy: Annotated[str | None, Option(rich_help_panel=_SHARING, help="In mode routed: the rule.")] = None,
     threshold: Annotated[float | None, Option(rich_help_panel=_SHARING, help="When the rule asks.")] = None,
-    seed: Annotated[int | None, Option(min=0, max=2**64 - 1, rich_help_panel=_SAMPLING)] = None,
+    seed: Annotated[int | None, Option(min=0, rich_help_panel=_SAMPLING)] = None,
     temperature: Annotated[float | None, Option(rich_help_panel=_SAMPLING)] = None,
-    top_k: Annotated[int | None, Option(min=0, max=2**32 - 1, rich_help_panel=_SAMPLING)] = None,
+    top_k: Annotated[int | None, Option(min=0, rich_help_panel=_SAMPLING)] = None,
     top_p: Annotated[float | None, Option(rich_help_panel=_SAMPLING)] = None,
     min_p: Annotated[float | None, Option(rich_help_panel=_SAMPLING)] = None,
 ) -> None:
@@ -116,4 +119,78 @@ def generate(
     Ctrl-C cancels the request on the server.
     """
 
-    ...
+    from ringroad.cluster.answer import Answer
+    from ringroad.cluster.client import CallFailed, Client, Delta, user
+
+    where, text, answer = target or _running_target(), _read(prompt), Answer()
+    with Client(where) as client:
+        try:
+            events = client.generate(
+                user(text) if chat else text,
+                timeout=timeout,
+                model=model,
+                mode=mode,
+                max_tokens=max_tokens,
+                stop=stop or (),
+                draft_tokens=draft_tokens,
+                policy=policy,
+                threshold=threshold,
+                seed=seed,
+                temperature=temperature,
+                top_k=top_k,
+                top_p=top_p,
+                min_p=min_p,
+            )
+        except ValueError as error:  # a number too large, or text that is not Unicode
+            _fail(2, str(error))
+        try:
+            with closing(events):
+                for event in events:
+                    answer.add(event)
+                    if isinstance(event, Delta) and not json:
+                        sys.stdout.write(event.text)
+                        sys.stdout.flush()
+        except CallFailed as error:
+            _fail(_EXIT_OF_STATUS.get(error.code.name, 1), f"{where}: {error}")
+    if json:
+        typer.echo(dumps(answer.as_dict(), ensure_ascii=False))
+    else:
+        if sys.stdout.isatty():
+            sys.stdout.write("\n")
+        typer.echo(answer.figures(), err=True)
+    if not answer.whole:
+        _fail(1, answer.error or answer.finish_reason)
+
+
+# Passed on as they are, so that only this command loads the model hub's library.
+@main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+def models(arguments: Annotated[list[str] | None, Argument(metavar="pull|list|path [NAME]")] = None) -> None:
+    """Pull, list and find models."""
+    from ringroad.cluster.models.cli import app
+
+    app(arguments or [], prog_name="ringroad models")
+
+
+def _running_target() -> str:
+    from ringroad.cluster import daemon
+
+    running = daemon.find()
+    return running.target if running else _DEFAULT_TARGET
+
+
+def _read(prompt: str) -> str:
+    if prompt != "-":
+        return prompt
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError:
+        _fail(2, "standard input is not UTF-8")
+
+
+def _fail(code: int, message: str) -> NoReturn:
+    typer.echo(f"ringroad: {message}", err=True)
+    raise Exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -43,14 +43,13 @@ class Running:
 
 
 def state_folder() -> Path:
-    """$RINGROAD_STATE, else $XDG_STATE_HOME/ringroad, else ~/.local/state/ringroad; made if missing."""
+    """$RINGROAD_STATE, else $XDG_STATE_HOME/ringroad, else ~/.local/state/ringroad; may not exist yet."""
     if own := os.environ.get("RINGROAD_STATE"):
         folder = Path(own).expanduser()
     elif xdg := os.environ.get("XDG_STATE_HOME"):
         folder = Path(xdg).expanduser() / "ringroad"
     else:
         folder = Path.home() / ".local" / "state" / "ringroad"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder.absolute()
 
 
@@ -84,6 +83,7 @@ def recorded(target: str) -> Iterator[None]:
     """This process is the cluster meanwhile. Raises AlreadyRunning."""
     _refuse_a_second()
     file, me = _record_file(), psutil.Process()
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = file.with_suffix(f".{me.pid}")
     draft.write_text(json.dumps({"pid": me.pid, "started": me.create_time(), "target": target}))
     draft.replace(file)
@@ -125,12 +125,14 @@ def stop() -> bool:
 
 def _spawn(config: Path | None) -> subprocess.Popen[bytes]:
     arguments = ["--config", str(config.absolute())] if config else []
+    folder = state_folder()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with log_file().open("wb") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "ringroad.cluster.cli", "up", *arguments],
             # Ray puts this folder on every worker's sys.path: in a checkout our own folders would
             # hide installed packages of the same names.
-            cwd=state_folder(),
+            cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -194,4 +194,6 @@ def _resources(mine: DrafterConfig | VerifierConfig) -> dict[str, Any]:
         # A waiting OpenMP thread that spins takes the core from the role that should work now.
         "OMP_WAIT_POLICY": "passive",
     }
-    return {"num_cpus": len(mine.cores) or 1, "runtime_env": {"env_vars": environment}}
+    gpus = 0 if mine.device == "cpu" else 1
+    cpus = len(mine.cores) or 1
+    return {"num_cpus": cpus, "num_gpus": gpus, "runtime_env": {"env_vars": environment}}

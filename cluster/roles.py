@@ -31,4 +31,4 @@ def build_drafter(config: DrafterConfig) -> Role:
 def _engine(config: DrafterConfig | VerifierConfig) -> Engine:
     threads = len(config.cores) or os.cpu_count() or 1
     torch.set_num_threads(threads)
-    return Engine(Model(open_weights(locate(config.model)), config.weights, threads))
+    return Engine(Model(open_weights(locate(config.model)), config.weights, threads, config.device))

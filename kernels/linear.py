@@ -25,6 +25,8 @@ def pack(weight: Tensor, bias: Tensor | None, weights: Weights) -> Linear:
     dtype = DTYPES[weights]
     bias = None if bias is None else bias.to(dtype)
     if weights == "int4":
+        if weight.device.type != "cpu":
+            raise ValueError(f"int4 weights are for the CPU, not {weight.device}")
         return _Int4(weight.float(), bias)
     weight = weight.to(dtype)
     if weight.device.type == "cpu" and torch._C._has_mkldnn:

@@ -29,6 +29,7 @@ def noisy_argmax(scores: Tensor, seed: int, position: int, stream: int = 0) -> i
     their exact noise: the same answer for a fifth of the time.
     """
     words = _words(seed, position, len(scores), stream)
+    scores = scores.cpu()
     rest = torch.from_numpy(~words).float().add_(0.5).mul_(-(2.0**-32))  # U - 1: exact where U nears 1
     estimate = rest.log1p_().neg_().log_().neg_().add_(scores)
     near = estimate >= estimate.max() - SLACK

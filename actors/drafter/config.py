@@ -12,6 +12,8 @@ class DrafterConfig(BaseModel):
 
     model: str = ""  # catalogue name, path or hub id
     weights: Literal["bf16", "fp32", "int4"] = "bf16"
+    # "cpu", or a torch device such as "cuda"; int4 weights are for the CPU.
+    device: str = "cpu"
     # The processor's cores this drafter may use; empty: all of them.
     cores: list[int] = []
     replicas: int = Field(default=1, ge=1)

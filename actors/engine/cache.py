@@ -12,10 +12,10 @@ from ringroad.kernels.attention import span
 class Cache:
     """Keys and values of `length` tokens, and room behind them for the tokens of a step."""
 
-    def __init__(self, shape: Shape, dtype: torch.dtype) -> None:
+    def __init__(self, shape: Shape, dtype: torch.dtype, device: torch.device) -> None:
         self.length = 0
-        self._shape = shape
-        self._data = torch.empty(shape.layers, 2, shape.kv_heads, 0, shape.head_dim, dtype=dtype)
+        places = (shape.layers, 2, shape.kv_heads, 0, shape.head_dim)
+        self._data = torch.empty(places, dtype=dtype, device=device)
 
     @property
     def places(self) -> int:
@@ -46,6 +46,6 @@ class Cache:
     def keep(self, start: int, path: Sequence[int]) -> None:
         """Keeps `start` tokens and, of those written behind them, only `path`, in its order."""
         if any(node != i for i, node in enumerate(path)):
-            nodes = torch.tensor([start + node for node in path])
+            nodes = torch.tensor([start + node for node in path], device=self._data.device)
             self._data[:, :, :, start : start + len(path)] = self._data.index_select(3, nodes)
         self.length = start + len(path)

@@ -65,7 +65,8 @@ class Engine:
 
     def open(self, session: str, sampling: Sampling) -> None:
         """Begins a session with an empty text; one of that name begins again."""
-        self._sessions[session] = Session(sampling, Cache(self.model.shape, self.model.dtype))
+        model = self.model
+        self._sessions[session] = Session(sampling, Cache(model.shape, model.dtype, model.device))
 
     def length(self, session: str) -> int:
         """How many tokens of the session are kept."""
@@ -104,7 +105,8 @@ class Engine:
             at += len(work.tokens)
         tokens = torch.tensor([token for work in batch for token in work.tokens])
         positions = torch.cat([where for where, _ in rows])
-        hidden = self.model.forward(tokens, positions, spans)
+        device = self.model.device
+        hidden = self.model.forward(tokens.to(device), positions.to(device), spans)
         for work in batch:
             held = self._sessions[work.session]
             held.cache.length += len(work.tokens)
@@ -122,7 +124,7 @@ class Engine:
             for parent in work.parents:
                 depths.append(0 if parent < 0 else depths[parent] + 1)
         parents = None if work.parents is None else list(work.parents)
-        mask = visible(cache.length, parents, count, self.model.dtype)
+        mask = visible(cache.length, parents, count, self.model.dtype).to(self.model.device)
         shape = self.model.shape
         return torch.tensor(depths) + cache.length, tiled(mask, shape.heads // shape.kv_heads)
 

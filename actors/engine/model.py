@@ -42,21 +42,23 @@ class Layer:
 class Model:
     """A decoder in memory, packed for this processor."""
 
-    def __init__(self, weights: Weights, kind: linear.Weights, threads: int = 2) -> None:
-        """Reads and packs everything; `threads` layers at a time."""
+    def __init__(self, weights: Weights, kind: linear.Weights, threads: int = 2, device: str = "cpu") -> None:
+        """Reads and packs everything for `device`; `threads` layers at a time."""
         self.shape: Shape = weights.shape
         self.dtype = linear.DTYPES[kind]
-        self._read = weights.read
+        self.device = torch.device(device)
+        self._weights = weights
         self._has = weights.has
         self._kind = kind
         # One thread a layer, not every thread on every layer.
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             head = pool.submit(self._head)
-            embedding = pool.submit(weights.read, "model.embed_tokens.weight", self.dtype)
+            embedding = pool.submit(self._read, "model.embed_tokens.weight", self.dtype)
             self.layers = list(pool.map(self._layer, range(self.shape.layers)))
             self.head, self.embedding = head.result(), embedding.result()
-        self.final_norm = weights.read("model.norm.weight", torch.float32)
-        self.cos, self.sin = rotary_table(self.shape.context, self.shape.head_dim, self.shape.theta)
+        self.final_norm = self._read("model.norm.weight", torch.float32)
+        cos, sin = rotary_table(self.shape.context, self.shape.head_dim, self.shape.theta)
+        self.cos, self.sin = cos.to(self.device), sin.to(self.device)
 
     def forward(self, tokens: Tensor, positions: Tensor, spans: Sequence[Span]) -> Tensor:
         """Hidden states [rows, width] after the final norm, of tokens and positions [rows] int64.
@@ -90,6 +92,9 @@ class Model:
             for at in spans
         ]
         return layer.out(seen[0] if len(seen) == 1 else torch.cat(seen))
+
+    def _read(self, name: str, dtype: torch.dtype) -> Tensor:
+        return self._weights.read(name, dtype).to(self.device)
 
     def _layer(self, depth: int) -> Layer:
         def norm(part: str) -> Tensor:

@@ -87,6 +87,7 @@ class Gateway:
         await self._announce()
         await self._server.start()
         self._listener = asyncio.create_task(self._listen())
+        self._listener.add_done_callback(_report)
         _log.info("gateway serves on %s:%d", host, self.port)
 
     async def stop(self, grace_seconds: float | None = None) -> None:
@@ -102,26 +103,35 @@ class Gateway:
     async def _listen(self) -> None:
         while True:
             try:
-                message = await self._link.receive()
+                await self._hear()
             except LinkLost:
                 _log.warning("the router is gone; trying again")
-                self._peers.roster = []
-                self._sessions.lost()
-                await self._announce()
                 await asyncio.sleep(self._config.retry_seconds)
-                continue
-            match message:
-                case Chunk():
-                    self._sessions.deliver(message)
-                case Roster():
-                    self._peers.roster = message.peers
-                    await self._announce()
+
+    async def _hear(self) -> None:
+        try:
+            while True:
+                match await self._link.receive():
+                    case Chunk() as chunk:
+                        self._sessions.deliver(chunk)
+                    case Roster(peers=peers):
+                        self._peers.roster = peers
+                        await self._announce()
+        finally:  # whatever ended it, a bug too: nobody will hear from the router any more
+            self._peers.roster = []
+            self._sessions.lost()
+            await self._announce()
 
     async def _announce(self) -> None:
         states = health_pb2.HealthCheckResponse
         state = states.SERVING if self._peers.ready else states.NOT_SERVING
         for service in ("", _INFERENCE.full_name):
             await self._health.set(service, state)
+
+
+def _report(listener: asyncio.Task[None]) -> None:
+    if not listener.cancelled():
+        _log.critical("the gateway no longer hears its router", exc_info=listener.exception())
 
 
 def _options(config: GatewayConfig) -> list[tuple[str, int]]:
