@@ -5,6 +5,7 @@ fixed run of bytes, and that is what makes `TextStream` exact.
 """
 
 import codecs
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -32,7 +33,8 @@ class Tokenizer:
     """Text to token ids and back.
 
     `vocabulary` counts the ids the model knows, padding included; `context_length` is in tokens;
-    `ends` are the tokens that end a text; `model_name` is the model's own name for itself.
+    `ends` are the tokens that end a text; `model_name` is the model's own name for itself;
+    `fingerprint` is the same for two models whose ids mean the same.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Tokenizer:
         self._template = None if chat_template is None else _compiled(chat_template, model_name)
         self._words = dict(words or {})
         self.model_name = model_name
+        self.fingerprint = hashlib.sha256(json.dumps(sorted(bpe.get_vocab().items())).encode()).hexdigest()
         self.vocabulary = vocabulary
         self.context_length = context_length
         self.ends = sorted({i for i in ends if i is not None} | {i for i in named if i in self._special})

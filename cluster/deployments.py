@@ -125,7 +125,7 @@ class RoleDeployment:
 
 
 class GatewayDeployment:
-    """The gRPC server, on a port of its own rather than behind Serve's proxy (docs/decisions/0003)."""
+    """The gRPC server, on a port of its own rather than behind Serve's proxy (docs/decisions/0002)."""
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
         self, config: ClusterConfig, router: DeploymentHandle[Any], *roles: DeploymentHandle[Any]
@@ -138,11 +138,14 @@ class GatewayDeployment:
             return address
 
         tokenizer = Tokenizer.open(locate(config.verifier.model))
+        contexts = [tokenizer.context_length]
+        if config.drafter.model:
+            contexts.append(Tokenizer.open(locate(config.drafter.model)).context_length)
         pair = Pair(
             name=config.name,
             large=config.verifier.model,
             small=config.drafter.model,
-            context_length=tokenizer.context_length,
+            context_length=min(contexts),
             vocabulary=tokenizer.vocabulary,
         )
         policies = {

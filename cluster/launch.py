@@ -35,13 +35,22 @@ def run(config_path: Path | None) -> None:
     """
     config = load_config(config_path)
     check_models(config)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
     with connected(config):
-        deploy(config)
-        stop.wait()
-        serve.shutdown()  # type: ignore[no-untyped-call]
+        # Only now: ray.init puts in a SIGTERM handler of its own.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _leave)
+        try:
+            deploy(config)
+            threading.Event().wait()
+        finally:
+            serve.shutdown()  # type: ignore[no-untyped-call]
+
+
+def _leave(number: int, frame: object) -> None:
+    """Unwinds the main thread, once: a second signal must not interrupt the cleaning up."""
+    for again in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(again, signal.SIG_IGN)
+    raise SystemExit(0)
 
 
 def deploy(config: ClusterConfig) -> None:
@@ -56,7 +65,7 @@ def check_models(config: ClusterConfig) -> None:
     if not config.drafter.model:
         return
     small = Tokenizer.open(locate(config.drafter.model))
-    if small.vocabulary != large.vocabulary:
+    if small.fingerprint != large.fingerprint:
         raise ConfigError(
             f"drafter.model: {config.drafter.model} and {config.verifier.model} have different vocabularies"
         )
@@ -67,8 +76,10 @@ def connected(config: ClusterConfig) -> Iterator[None]:
     """Joins the configured Ray cluster, or starts one on loopback and ends it afterwards."""
     if config.ray.address:
         ray.init(address=config.ray.address, namespace="ringroad")
-        yield
-        ray.shutdown()
+        try:
+            yield
+        finally:
+            ray.shutdown()
         return
     with tempfile.TemporaryDirectory(prefix="ringroad-") as folder:
         token = Path(folder, "token")

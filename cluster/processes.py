@@ -7,6 +7,7 @@ from collections.abc import Callable
 import psutil
 
 _TICK_SECONDS = 0.1
+_SETTLE_SECONDS = 5.0  # for the rest to follow a head that has ended
 _KILL_SECONDS = 5.0  # what the kernel may take to end a killed process
 
 
@@ -33,7 +34,7 @@ class Family:
         return sorted(self._seen, key=lambda member: (member != self.head, member.pid))
 
     def end(self, patience: float) -> None:
-        """SIGTERM to the head alone; whoever of the family is left after `patience` seconds is killed.
+        """SIGTERM to the head alone, which has `patience` seconds; who does not follow it is killed.
 
         Raises StillAlive.
         """
@@ -42,7 +43,8 @@ class Family:
             self.head.terminate()
         except psutil.NoSuchProcess:
             pass
-        if _within(patience, lambda: not self.alive()):
+        headless = _within(patience, lambda: self.head not in self.alive())
+        if headless and _within(_SETTLE_SECONDS, lambda: not self.alive()):
             return
         if not _within(_KILL_SECONDS, self._killed):
             raise StillAlive(f"still alive: {', '.join(str(member.pid) for member in self.alive())}")

@@ -1,0 +1,83 @@
+"""Real clusters for the end-to-end tests: Ray, ZeroMQ and gRPC on loopback, as `ringroad up` starts them."""
+
+import io
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import pytest
+from rich.console import Console
+
+from ringroad.cluster import daemon
+from ringroad.cluster.client import Client, Delta, user
+from ringroad.cluster.processes import Family
+from ringroad.v1.inference_pb2 import FinishReason, Speaker, Usage
+
+
+@dataclass
+class Text:
+    """What a stream brought."""
+
+    ids: list[int] = field(default_factory=list)
+    text: str = ""
+    speakers: list[str] = field(default_factory=list)
+    finish: str = ""
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass
+class Cluster:
+    """A running cluster."""
+
+    target: str
+    family: Family
+
+    def replica(self, deployment: str) -> psutil.Process:
+        """The process of a deployment's only replica."""
+        (found,) = [p for p in self.family.alive() if f":{deployment}" in " ".join(p.cmdline())]
+        return found
+
+    def generate(self, prompt: str, timeout: float = 120.0, **options: object) -> Text:
+        """One text; any number of deltas, offsets without a gap, then exactly one final."""
+        got = Text()
+        with Client(self.target) as client:
+            for event in client.generate(user(prompt), timeout=timeout, **options):  # type: ignore[arg-type]
+                assert not got.finish, "something came after the final"
+                if isinstance(event, Delta):
+                    assert event.offset == len(got.ids)
+                    got.ids += event.token_ids
+                    got.text += event.text
+                    got.speakers += [Speaker.Name(s).removeprefix("SPEAKER_") for s in event.speakers]
+                else:
+                    got.finish = FinishReason.Name(event.finish_reason).removeprefix("FINISH_REASON_")
+                    got.usage = event.usage
+        assert got.finish
+        return got
+
+
+@contextmanager
+def running(folder: Path, large: str, small: str, weights: str) -> Iterator[Cluster]:
+    """A cluster of its own state folder and port; checks that it leaves no process behind."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    config = folder / "cluster.toml"
+    config.write_text(
+        f'name = "test"\n[gateway]\nport = {port}\n[drafter]\nmodel = "{small}"\nweights = "int4"\n'
+        f'cores = [0]\n[verifier]\nmodel = "{large}"\nweights = "{weights}"\ncores = [1]\n'
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RINGROAD_STATE", str(folder / "state"))
+        process = daemon.start(config, f"127.0.0.1:{port}", Console(file=io.StringIO()))
+        family = Family(psutil.Process(process.pid))
+        try:
+            yield Cluster(f"127.0.0.1:{port}", family)
+        finally:
+            everyone = family.alive()
+            daemon.stop()
+            process.wait()
+        assert not [p for p in everyone if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+        assert process.returncode == 0

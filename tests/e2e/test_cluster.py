@@ -1,0 +1,174 @@
+"""A whole cluster with SmolLM2: the modes, the promises, and what happens when a process dies."""
+
+import ipaddress
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import psutil
+import pytest
+
+from ringroad.cluster.client import CallFailed, Client, Delta, user
+from tests.e2e.clusters import Cluster, running
+
+PROMPT = "Explain in two sentences why the sky is blue."
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with running(tmp_path_factory.mktemp("smol"), "smollm2-135m", "smollm2-135m", "bf16") as up:
+        yield up
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.9])
+def test_speculative_text_is_large_text(cluster: Cluster, temperature: float) -> None:
+    large = cluster.generate(PROMPT, mode="large", seed=11, temperature=temperature, max_tokens=60)
+    speculative = cluster.generate(PROMPT, mode="speculative", seed=11, temperature=temperature, max_tokens=60)
+    assert speculative.ids == large.ids
+    assert speculative.text == large.text
+    assert set(large.speakers) == {"LARGE"}
+    assert set(speculative.speakers) == {"LARGE", "SMALL_ACCEPTED"}
+    assert speculative.usage.consults < large.usage.consults == len(large.ids)
+
+
+def test_the_seed_makes_the_text(cluster: Cluster) -> None:
+    texts = [cluster.generate(PROMPT, seed=seed, temperature=1.0, max_tokens=30).ids for seed in (1, 1, 2)]
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_a_drawn_seed_is_reported_and_gives_the_text_again(cluster: Cluster) -> None:
+    first = cluster.generate(PROMPT, temperature=1.0, max_tokens=20)
+    again = cluster.generate(PROMPT, temperature=1.0, max_tokens=20, seed=first.usage.seed)
+    assert again.ids == first.ids
+
+
+def test_routing_from_never_to_always(cluster: Cluster) -> None:
+    options = {"seed": 3, "temperature": 0.7, "max_tokens": 40}
+    small = cluster.generate(PROMPT, mode="small", **options)
+    large = cluster.generate(PROMPT, mode="large", **options)
+    never = cluster.generate(PROMPT, mode="routed", policy="margin", threshold=0.0, **options)
+    always = cluster.generate(PROMPT, mode="routed", policy="margin", threshold=1.0, **options)
+    between = cluster.generate(PROMPT, mode="routed", policy="entropy", threshold=1.0, **options)
+    assert never.ids == small.ids
+    assert set(never.speakers) == set(small.speakers) == {"SMALL_KEPT"}
+    assert always.ids == large.ids
+    assert set(between.speakers) == {"SMALL_KEPT", "LARGE"}
+    assert between.usage.large_tokens == between.usage.consults == between.speakers.count("LARGE")
+
+
+def test_many_streams_at_once_change_no_text(cluster: Cluster) -> None:
+    requests = [
+        {"mode": mode, "seed": seed, "temperature": 0.8, "max_tokens": 24, "draft_tokens": seed % 5 + 1}
+        for seed in range(4)
+        for mode in ("speculative", "routed")
+    ]
+    alone = [cluster.generate(PROMPT, **request) for request in requests]
+    with ThreadPoolExecutor(len(requests)) as pool:
+        together = list(pool.map(lambda request: cluster.generate(PROMPT, **request), requests))
+    assert [t.ids for t in together] == [t.ids for t in alone]
+    assert [t.speakers for t in together] == [t.speakers for t in alone]
+
+
+def _drained(cluster: Cluster) -> bool:
+    with Client(cluster.target) as client:
+        return client.load().running == 0 and all(r.sessions == 0 for r in client.server_info().roles)
+
+
+def _eventually(cluster: Cluster) -> None:
+    waiting = threading.Event()
+    for _ in range(100):
+        if _drained(cluster):
+            return
+        waiting.wait(0.1)
+    raise AssertionError("sessions are still held after 10 s")
+
+
+def test_cancel_deadline_and_abort_free_everything(cluster: Cluster) -> None:
+    with Client(cluster.target) as client:
+        stream = client.generate(user(PROMPT), max_tokens=400, ignore_eos=True, request_id="mine")
+        assert isinstance(next(stream), Delta)
+        stream.close()
+        _eventually(cluster)
+        with pytest.raises(CallFailed) as failed:
+            for _ in client.generate(user(PROMPT), max_tokens=2000, ignore_eos=True, timeout=1.0):
+                pass
+        assert failed.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
+        _eventually(cluster)
+        events = client.generate(user(PROMPT), max_tokens=2000, ignore_eos=True, request_id="mine")
+        assert isinstance(next(events), Delta)
+        assert client.abort("mine")
+        *_, final = events
+        assert not isinstance(final, Delta)
+        assert final.finish_reason == 3  # CANCELLED
+        _eventually(cluster)
+
+
+def test_bad_input_is_refused_by_name_and_harms_nobody(cluster: Cluster) -> None:
+    with Client(cluster.target) as client:
+        stream = client.generate(user(PROMPT), max_tokens=40, seed=5)
+        next(stream)
+        for bad, name in (
+            ({"temperature": -1.0}, "sampling.temperature"),
+            ({"top_p": 0.0}, "sampling.top_p"),
+            ({"max_tokens": 10**6}, "max_tokens"),
+            ({"model": "nobody"}, "model"),
+            ({"mode": "routed", "policy": "coin"}, "routing.policy"),
+        ):
+            with pytest.raises(CallFailed) as failed:
+                list(client.generate("hello", **bad))  # type: ignore[arg-type]
+            assert failed.value.code is grpc.StatusCode.INVALID_ARGUMENT
+            assert list(failed.value.fields) == [name]
+        *_, final = stream
+        assert not isinstance(final, Delta)
+        assert final.usage.completion_tokens > 0
+
+
+def test_everything_listens_on_loopback(cluster: Cluster) -> None:
+    listening = [
+        connection.laddr
+        for process in cluster.family.alive()
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert listening
+    assert [a for a in listening if not ipaddress.ip_address(a.ip.removeprefix("::ffff:")).is_loopback] == []
+
+
+@pytest.mark.parametrize("role", ["drafter", "verifier"])
+def test_a_killed_role_costs_a_pause_and_no_token(cluster: Cluster, role: str) -> None:
+    options = {"mode": "speculative", "seed": 21, "temperature": 0.8, "max_tokens": 150, "ignore_eos": True}
+    expected = cluster.generate(PROMPT, **options)
+    victim = cluster.replica(role)
+    with ThreadPoolExecutor(1) as pool:
+        begun = threading.Event()
+        got = pool.submit(_generate_and_tell, cluster, begun, options)
+        assert begun.wait(30)
+        victim.kill()
+        ids, degraded = got.result(timeout=120)
+    assert ids == expected.ids
+    assert degraded == [role]
+    # Ray brings the role back, and it serves again.
+    replaced = threading.Event()
+    for _ in range(600):
+        with Client(cluster.target) as client:
+            if {r.name for r in client.server_info().roles} == {"drafter", "verifier"}:
+                break
+        replaced.wait(0.1)
+    assert cluster.generate(PROMPT, **options).ids == expected.ids
+
+
+def _generate_and_tell(
+    cluster: Cluster, begun: threading.Event, options: dict[str, object]
+) -> tuple[list[int], list[str]]:
+    ids: list[int] = []
+    degraded: list[str] = []
+    with Client(cluster.target) as client:
+        for event in client.generate(user(PROMPT), timeout=120, **options):  # type: ignore[arg-type]
+            if isinstance(event, Delta):
+                ids += event.token_ids
+                if len(ids) > 10:
+                    begun.set()
+            else:
+                degraded = list(event.usage.degraded)
+    return ids, degraded

@@ -1,0 +1,138 @@
+"""Drawing a token: against the reference, and what each truncation leaves."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from ringroad.actors.messages import Sampling
+from ringroad.kernels.sampling import CANDIDATES, draw, features, truncate
+from tests import reference
+
+CLOSE = 1e-4  # nearer to a cut than this, fp32 may fall on either side
+
+
+def left(logits: torch.Tensor) -> set[int]:
+    return set(logits.isfinite().nonzero().squeeze(1).tolist())
+
+
+def spread(size: int, scale: float, seed: int = 0) -> torch.Tensor:
+    return torch.randn(size, generator=torch.Generator().manual_seed(seed)) * scale
+
+
+logit_vectors = st.builds(
+    spread, st.integers(1, 60), st.sampled_from([0.0, 0.3, 2.0, 8.0]), st.integers(0, 10**6)
+)
+top_ks = st.sampled_from([0, 1, 2, 5, 20, 59, 60, 61, 1000])
+top_ps = st.sampled_from([1e-6, 0.1, 0.5, 0.8, 0.95, 0.999, 1.0])
+min_ps = st.sampled_from([0.0, 1e-6, 0.02, 0.1, 0.5, 0.99])
+
+
+@given(logit_vectors, top_ks, top_ps, min_ps, st.booleans())
+def test_truncation_leaves_what_sorting_leaves(
+    logits: torch.Tensor, top_k: int, top_p: float, min_p: float, ties: bool
+) -> None:
+    logits = logits.round() if ties else logits
+    expected, nearest = reference.left_by(logits.tolist(), top_k, top_p, min_p)
+    assume(nearest > CLOSE)
+    ours = truncate(logits, top_k, top_p, min_p)
+    assert left(ours) == expected
+    assert torch.equal(ours[list(expected)], logits[list(expected)])
+
+
+def test_truncation_works_on_what_the_rule_before_has_left() -> None:
+    logits = torch.tensor([0.4, 0.3, 0.2, 0.1]).log()
+    assert left(truncate(logits, top_p=0.65)) == {0, 1}
+    # Of two tokens the first alone has 4/7 = 0.571, so 0.55 now stops after it.
+    assert left(truncate(logits, top_p=0.55)) == {0, 1}
+    assert left(truncate(logits, top_k=2, top_p=0.55)) == {0}
+
+
+@pytest.mark.parametrize(("top_p", "count"), [(0.49, 1), (0.51, 2), (0.74, 2), (0.76, 3), (0.87, 3), (0.88, 4)])
+def test_the_nucleus_has_the_token_that_reaches_top_p(top_p: float, count: int) -> None:
+    logits = torch.tensor([0.5, 0.25, 0.125, 0.0625, 0.0625]).log()
+    expected = count if count < 4 else 5  # the last two are equals: both or neither
+    assert len(left(truncate(logits, top_p=top_p))) == expected
+
+
+def test_equals_stay_together() -> None:
+    logits = torch.tensor([1.0, 1.0, 0.0, 1.0])
+    assert left(truncate(logits, top_k=1)) == {0, 1, 3}
+    assert left(truncate(logits, top_p=0.01)) == {0, 1, 3}
+    assert left(truncate(logits, min_p=1.0)) == {0, 1, 3}
+
+
+@pytest.mark.parametrize("top_p", [0.3, 0.9, 0.999])
+def test_a_nucleus_wider_than_the_candidates(top_p: float) -> None:
+    logits = spread(4 * CANDIDATES, 0.2)
+    mass = logits.softmax(0).double().sort(descending=True)
+    wanted = int((mass.values.cumsum(0) < top_p).sum()) + 1
+    found = left(truncate(logits, top_p=top_p))
+    assert abs(len(found) - wanted) <= 2  # fp32 sums
+    assert wanted > CANDIDATES or top_p == 0.3
+    assert found == set(logits.topk(len(found)).indices.tolist())
+
+
+def test_a_nucleus_of_everything_leaves_everything() -> None:
+    assert len(left(truncate(spread(50, 1.0), top_p=1 - 1e-7))) >= 49
+    assert len(left(truncate(torch.zeros(3000), top_p=0.9999999))) == 3000
+
+
+@given(
+    logit_vectors,
+    st.sampled_from([0.0, 0.05, 0.7, 1.0, 1.2, 3.0]),
+    top_ks,
+    top_ps,
+    min_ps,
+    st.integers(0, 2**64 - 1),
+    st.integers(0, 10**6),
+)
+def test_draw_is_the_reference_draw(
+    logits: torch.Tensor, temperature: float, top_k: int, top_p: float, min_p: float, seed: int, position: int
+) -> None:
+    asked = Sampling(seed, temperature, top_k, top_p, min_p)
+    if temperature:
+        scores = [logit / temperature for logit in logits.tolist()]
+        assume(reference.left_by(scores, top_k, top_p, min_p)[1] > CLOSE)
+    ours = draw(
+        logits,
+        seed=seed,
+        position=position,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+    )
+    assert ours == reference.draw(logits.tolist(), asked, position)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_draw_reads_logits_of_any_dtype(dtype: torch.dtype) -> None:
+    logits = spread(500, 3.0).to(dtype)
+    for position in range(100):
+        ours = draw(logits, seed=5, position=position, temperature=0.9, top_k=50)
+        assert ours == reference.draw(logits.tolist(), Sampling(5, 0.9, 50), position)
+
+
+def test_of_equal_logits_the_lowest_id_wins() -> None:
+    logits = torch.zeros(5000)
+    logits[[4321, 77, 2500]] = 1.0
+    assert draw(logits, seed=1, position=1, temperature=0.0) == 77
+
+
+def test_a_small_temperature_is_greedy() -> None:
+    for position in range(50):
+        logits = spread(300, 3.0, position)
+        assert draw(logits, seed=9, position=position, temperature=1e-3) == int(logits.argmax())
+
+
+def test_features_are_margin_and_entropy() -> None:
+    logits = spread(200, 2.0).view(4, 50)
+    margin, entropy = features(logits.bfloat16())
+    for row, seen_margin, seen_entropy in zip(logits.bfloat16(), margin, entropy, strict=True):
+        p = reference.softmax(row.tolist())
+        first, second = sorted(p)[-1], sorted(p)[-2]
+        assert float(seen_margin) == pytest.approx(first - second, abs=1e-6)
+        assert float(seen_entropy) == pytest.approx(-sum(q * math.log(q) for q in p), abs=1e-5)

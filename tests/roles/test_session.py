@@ -1,0 +1,386 @@
+"""The state machine: who is asked, what is committed, and how a session ends."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace as changed
+
+from ringroad.actors.messages import Cancel, Failed, Features, Finish, Forgotten, Mode, Policy, Proposal, Verdict
+from ringroad.actors.messages import Speaker
+from ringroad.actors.router import session
+from ringroad.actors.router.session import DRAFTER, VERIFIER, AskDraft, AskVerdict, Begin, Commit, End, From
+from ringroad.actors.router.session import Gained, Lost, OpenPeer, advance
+from tests.roles.scripted import POLICY, PROMPT, Script, begun, large, small, spoken, submit
+
+MODES = list(Mode)
+MODELS_BOTH = (DRAFTER, VERIFIER)
+
+
+def script(mode: Mode, **changes: int | list[int]) -> Script:
+    ready = Script(begun(submit(mode, **changes)))  # type: ignore[arg-type]
+    ready.tell(Begin())
+    return ready
+
+
+def generated(run: Script) -> list[int]:
+    return run.text[len(PROMPT) :]
+
+
+# --- a life without trouble -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("max_tokens", [1, 2, 3, 7, 20])
+@pytest.mark.parametrize("draft_tokens", [0, 1, 2, 5, 16])
+def test_text_speakers_and_end(mode: Mode, max_tokens: int, draft_tokens: int) -> None:
+    run = script(mode, max_tokens=max_tokens, draft_tokens=draft_tokens)
+    run.run()
+    expected = [spoken(mode, len(PROMPT) + i) for i in range(max_tokens)]
+    assert generated(run) == [token for token, _ in expected]
+    assert all(want in (None, got) for (_, want), got in zip(expected, run.speakers, strict=True))
+    assert run.ends == [End(Finish.LENGTH)]
+    counts = run.state.counts
+    assert counts.degraded == []
+    if mode is Mode.LARGE:
+        assert (counts.drafted, counts.consults) == (0, max_tokens)
+    if mode is Mode.SMALL:
+        assert (counts.consults, counts.drafted) == (0, max_tokens)
+    if mode is Mode.SPECULATIVE and draft_tokens == 0:
+        assert (counts.drafted, counts.consults) == (0, max_tokens)
+
+
+def test_the_first_actions_open_and_ask() -> None:
+    state, actions = advance(begun(submit(Mode.SPECULATIVE)), Begin())
+    assert actions == [OpenPeer(DRAFTER, 0), AskDraft(0, 0, 4, None)]
+    assert state.asked == DRAFTER
+    _, actions = advance(begun(submit(Mode.LARGE)), Begin())
+    assert actions == [OpenPeer(VERIFIER, 0), AskVerdict(0, 0, (), ())]
+
+
+def test_only_what_is_missing_is_sent_again() -> None:
+    run = script(Mode.SPECULATIVE)
+    run.answer()
+    assert run.asked == AskVerdict(0, 0, tuple(small(p) for p in range(3, 7)), ())
+    run.answer()  # 3 accepted, small(4) is wrong: recovered
+    assert generated(run) == [large(3), large(4)]
+    assert run.asked == AskDraft(0, 4, 4, None)  # the drafter holds the accepted one, not the recovered
+    run.answer()
+    assert isinstance(run.asked, AskVerdict)
+    assert run.asked.base == 5  # the verifier holds its own token too
+
+
+def test_a_verdict_on_a_tree_sends_the_path_to_the_drafter() -> None:
+    run = script(Mode.SPECULATIVE)
+    run.answer(tree=True)
+    assert isinstance(run.asked, AskVerdict)
+    assert run.asked.parents == (-1, -1, 1, 1)
+    run.answer()
+    assert run.speakers == [Speaker.SMALL_ACCEPTED, Speaker.SMALL_ACCEPTED, Speaker.LARGE]
+    assert isinstance(run.asked, AskDraft)
+    assert run.asked.base == 3
+
+
+def test_routed_throws_the_flagged_token_away() -> None:
+    run = script(Mode.ROUTED, draft_tokens=2)
+    assert run.asked == AskDraft(0, 0, 2, POLICY)
+    actions = run.answer()  # position 3 is flagged
+    assert actions == [OpenPeer(VERIFIER, 0), AskVerdict(0, 0, (), ())]
+    assert run.answer()[0] == Commit((large(3),), (Speaker.LARGE,))
+    assert run.asked == AskDraft(0, 3, 2, POLICY)
+    run.answer()
+    assert run.asked == AskDraft(0, 6, 2, POLICY), "kept without a consult"
+
+
+def test_an_empty_proposal_leaves_the_word_to_the_large_model() -> None:
+    for mode in (Mode.SPECULATIVE, Mode.SMALL, Mode.ROUTED):
+        run = script(mode)
+        run.asked = None
+        actions = run.tell(Proposal("s", 0, len(PROMPT), [], []))
+        assert actions == [OpenPeer(VERIFIER, 0), AskVerdict(0, 0, (), ())]
+
+
+def test_until_of_the_router_only_stops_speculation() -> None:
+    until = Policy("entropy", 2.0)
+    for mode, expected in ((Mode.SPECULATIVE, until), (Mode.ROUTED, POLICY), (Mode.SMALL, None)):
+        state = session.begin(submit(mode), 6, POLICY, until, {DRAFTER, VERIFIER})
+        _, actions = advance(state, Begin())
+        assert actions[-1] == AskDraft(0, 0, 4, expected)
+
+
+def test_defaults_of_the_router() -> None:
+    request = submit(Mode.ROUTED)
+    request = type(request)("s", PROMPT, 20, Mode.ROUTED, request.sampling)
+    state = session.begin(request, 6, POLICY, None, {DRAFTER})
+    assert (state.budget, state.policy, state.limit) == (6, POLICY, len(PROMPT) + 20)
+    assert (state.drafter.there, state.verifier.there) == (True, False)
+
+
+# --- ends -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("position", [3, 4, 5, 6, 7, 8, 9])
+def test_an_end_token_is_the_last(mode: Mode, position: int) -> None:
+    """Also inside an accepted path or a kept proposal; what came after it is cut."""
+    token, _ = spoken(mode, position)
+    run = script(mode, ends=[token, 999], draft_tokens=8)
+    run.run()
+    first = next(p for p in range(3, 30) if spoken(mode, p)[0] == token)
+    assert generated(run) == [spoken(mode, p)[0] for p in range(3, first + 1)]
+    assert run.ends == [End(Finish.STOP)]
+
+
+def test_an_end_inside_an_accepted_path_is_counted_up_to_it() -> None:
+    run = script(Mode.SPECULATIVE, ends=[large(6)], draft_tokens=8)
+    run.answer()
+    run.answer()
+    run.answer()
+    run.asked = None
+    length = len(run.text)
+    assert length == 5
+    run.tell(Verdict("s", 0, length, [0, 1, 2], 12))
+    assert generated(run)[-1] == large(6)
+    assert run.speakers[-2:] == [Speaker.SMALL_ACCEPTED] * 2
+    assert run.state.counts.accepted == 3
+    assert run.ends == [End(Finish.STOP)]
+
+
+def test_the_limit_cuts_a_proposal_that_is_too_long() -> None:
+    run = script(Mode.SMALL, max_tokens=3)
+    run.asked = None
+    run.tell(Proposal("s", 0, 3, [1, 2, 3, 4, 5], []))
+    assert generated(run) == [1, 2, 3]
+    assert run.ends == [End(Finish.LENGTH)]
+
+
+def test_an_end_at_the_limit_is_a_stop() -> None:
+    run = script(Mode.LARGE, max_tokens=2, ends=[large(4)])
+    run.run()
+    assert run.ends == [End(Finish.STOP)]
+
+
+@pytest.mark.parametrize("reason", [Finish.CANCELLED, Finish.STOP])
+@pytest.mark.parametrize("answers", range(5))
+@pytest.mark.parametrize("mode", MODES)
+def test_cancel_ends_with_its_reason(mode: Mode, answers: int, reason: Finish) -> None:
+    run = script(mode)
+    for _ in range(answers):
+        run.answer()
+    assert run.tell(Cancel("s", reason)) == [End(reason)]
+    assert run.tell(Cancel("s")) == []
+
+
+def test_nothing_happens_after_the_end() -> None:
+    run = script(Mode.SPECULATIVE, max_tokens=1)
+    run.run()
+    state = run.state
+    events = [Begin(), Cancel("s"), Gained(DRAFTER), Lost(VERIFIER), Verdict("s", 0, state.length, [], 1)]
+    for event in events:
+        assert advance(state, event) == (state, [])
+
+
+# --- what does not fit ----------------------------------------------------------------------------
+
+
+def test_answers_out_of_place_change_nothing() -> None:
+    drafting = script(Mode.SPECULATIVE).state
+    run = script(Mode.SPECULATIVE)
+    run.answer()
+    judging = run.state
+    good = Proposal("s", 0, 3, [1], [])
+    assert advance(drafting, good)[1]
+    for wrong in ({"epoch": 1}, {"epoch": -1}, {"length": 2}, {"length": 4}):
+        assert advance(drafting, changed(good, **wrong)) == (drafting, [])
+    assert advance(judging, good) == (judging, [])
+    verdict = Verdict("s", 0, 3, [], 1)
+    assert advance(judging, verdict)[1]
+    for wrong in ({"epoch": 1}, {"epoch": -1}, {"length": 2}, {"length": 4}):
+        assert advance(judging, changed(verdict, **wrong)) == (judging, [])
+    assert advance(drafting, verdict) == (drafting, [])
+    for role in (DRAFTER, VERIFIER):
+        for message in (Forgotten("s", 7), Failed("s", 7, "x")):
+            assert advance(drafting, From(role, message)) == (drafting, [])
+
+
+def test_beginning_twice_asks_once() -> None:
+    state = script(Mode.SPECULATIVE).state
+    assert advance(state, Begin()) == (state, [])
+
+
+# --- loss and gain --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("answers", range(8))
+@pytest.mark.parametrize("mode", MODES)
+def test_losing_the_drafter_leaves_the_word_to_the_large_model(mode: Mode, answers: int) -> None:
+    run = script(mode, max_tokens=40)
+    for _ in range(answers):
+        run.answer()
+    before = len(run.text)
+    run.lose(DRAFTER)
+    run.run()
+    assert run.ends == [End(Finish.LENGTH)]
+    assert run.state.counts.degraded == [DRAFTER]
+    if mode in (Mode.LARGE, Mode.SPECULATIVE):
+        assert generated(run) == [large(p) for p in range(3, 43)]
+    else:
+        assert run.text[before:] == [large(p) for p in range(before, 43)]
+
+
+@pytest.mark.parametrize("answers", range(8))
+@pytest.mark.parametrize("mode", MODES)
+def test_a_new_verifier_gets_everything_again(mode: Mode, answers: int) -> None:
+    run = script(mode, max_tokens=40)
+    for _ in range(answers):
+        run.answer()
+    waiting = isinstance(run.asked, AskVerdict)
+    guesses = run.state.guesses
+    run.lose(VERIFIER)
+    run.run()
+    epoch = run.last_epoch[VERIFIER]
+    actions = run.tell(Gained(VERIFIER))
+    if waiting and guesses:
+        assert actions == [OpenPeer(VERIFIER, epoch + 1), AskVerdict(epoch + 1, 0, guesses, ())]
+    run.run()
+    assert run.ends == [End(Finish.LENGTH)]
+    assert generated(run) == [spoken(mode, p)[0] for p in range(3, 43)]
+    assert run.state.counts.degraded == [VERIFIER]
+
+
+@pytest.mark.parametrize("answers", range(8))
+def test_a_new_drafter_takes_over(answers: int) -> None:
+    run = script(Mode.SPECULATIVE)
+    for _ in range(answers):
+        run.answer()
+    run.lose(DRAFTER)
+    run.tell(Gained(DRAFTER))
+    drafted = run.state.counts.drafted
+    run.run()
+    assert generated(run) == [large(p) for p in range(3, 23)]
+    assert run.state.counts.drafted > drafted
+
+
+@pytest.mark.parametrize("mode", [Mode.SMALL, Mode.ROUTED])
+def test_who_waits_for_both_goes_on_with_the_first_to_come(mode: Mode) -> None:
+    """Neither is there; a drafter comes: what it may speak without a consult, it speaks."""
+    run = Script(session.begin(submit(mode), 6, POLICY, None, set()))
+    run.tell(Begin())
+    run.tell(Gained(DRAFTER))
+    assert isinstance(run.asked, AskDraft)
+    run.tell(Gained(VERIFIER))
+    run.run()
+    assert generated(run) == [spoken(mode, p)[0] for p in range(3, 23)]
+
+
+def test_the_verifiers_failure_is_the_sessions() -> None:
+    run = script(Mode.LARGE)
+    run.answer()
+    assert run.tell(From(VERIFIER, Failed("s", 0, "out of memory"))) == [End(Finish.ERROR, "out of memory")]
+
+
+def test_the_drafters_failure_is_not() -> None:
+    run = script(Mode.SPECULATIVE)
+    run.tell(From(DRAFTER, Failed("s", 0, "out of memory")))
+    run.run()
+    assert generated(run) == [large(p) for p in range(3, 23)]
+    assert run.state.counts.degraded == [DRAFTER]
+
+
+def test_lost_twice_is_named_once() -> None:
+    run = script(Mode.SPECULATIVE)
+    for _ in range(2):
+        run.lose(DRAFTER)
+        run.tell(Gained(DRAFTER))
+        run.answer()
+    assert run.state.counts.degraded == [DRAFTER]
+
+
+@pytest.mark.parametrize("role", [DRAFTER, VERIFIER])
+def test_who_forgot_is_opened_again(role: str) -> None:
+    run = script(Mode.SPECULATIVE)
+    for _ in range(4 if role == DRAFTER else 5):
+        run.answer()
+    actions = run.tell(From(role, Forgotten("s", 0)))
+    assert actions[0] == OpenPeer(role, 1)
+    assert isinstance(actions[1], AskDraft | AskVerdict)
+    assert (actions[1].epoch, actions[1].base) == (1, 0)
+    run.run()
+    assert generated(run) == [large(p) for p in range(3, 23)]
+
+
+# --- any order of events --------------------------------------------------------------------------
+
+STEPS = ["answer", "answer", "answer", "tree", "replay", "lose", "gain", "forget", "fail", "other epoch"]
+
+
+@given(
+    st.sampled_from(MODES),
+    st.integers(1, 25),
+    st.integers(0, 8),
+    st.sets(st.integers(0, 10), max_size=2),
+    st.lists(st.tuples(st.sampled_from(STEPS), st.sampled_from(MODELS_BOTH), st.integers(0, 99)), max_size=60),
+)
+@settings(max_examples=400)
+def test_any_order_of_events(
+    mode: Mode, max_tokens: int, draft_tokens: int, ends: set[int], steps: list[tuple[str, str, int]]
+) -> None:
+    """`Script` checks every step; in the end, with all there, the text is finished and right."""
+    run = script(mode, max_tokens=max_tokens, draft_tokens=draft_tokens, ends=sorted(ends))
+    there = dict.fromkeys(MODELS_BOTH, True)
+    drafter_lost = False
+    for what, role, number in steps:
+        epoch = run.last_epoch[role]
+        match what:
+            case "answer" | "tree":
+                run.answer(tree=what == "tree")
+            case "replay" if run.consumed:
+                state, old = run.state, run.consumed[number % len(run.consumed)]
+                asked = DRAFTER if isinstance(old, Proposal) else VERIFIER
+                if (state.asked, run.last_epoch[asked], state.length) == (asked, old.epoch, old.length):
+                    continue  # asked the same once more, and this answers it
+                assert run.tell(old) == []
+                assert run.state == state
+            case "lose" if there[role]:
+                there[role], drafter_lost = False, drafter_lost or role == DRAFTER
+                run.lose(role)
+            case "gain" if not there[role]:
+                there[role] = True
+                run.tell(Gained(role))
+            case "forget" if there[role] and role in run.held:
+                run.held[role].text = []
+                if isinstance(run.asked, AskDraft) == (role == DRAFTER):
+                    run.asked = None
+                run.tell(From(role, Forgotten("s", epoch)))
+            case "fail" if role == DRAFTER and there[role] and role in run.held:
+                there[role], drafter_lost = False, True
+                run.held.pop(role)
+                run.asked = None if isinstance(run.asked, AskDraft) else run.asked
+                run.tell(From(role, Failed("s", epoch, "broken")))
+            case "other epoch":
+                state = run.state
+                run.tell(From(role, Forgotten("s", epoch + 1)))
+                assert run.state == state
+    for role in MODELS_BOTH:
+        if not there[role]:
+            run.tell(Gained(role))
+    run.run()
+    assert len(run.ends) == 1
+    found = generated(run)
+    assert run.ends[0].finish is (Finish.STOP if found[-1] in ends else Finish.LENGTH)
+    assert run.state.length == run.state.limit or found[-1] in ends
+    if not drafter_lost or mode in (Mode.LARGE, Mode.SPECULATIVE):
+        assert found == [spoken(mode, 3 + i)[0] for i in range(len(found))]
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.floats(0, 1))
+def test_routed_keeps_up_to_the_first_flagged(margins: list[float], threshold: float) -> None:
+    request = submit(Mode.ROUTED, draft_tokens=8)
+    state = replace(begun(request), policy=Policy("margin", threshold))
+    state, _ = advance(state, Begin())
+    tokens = list(range(len(margins)))
+    state, _ = advance(state, Proposal("s", 0, 3, tokens, [], Features(margins, margins)))
+    expected = next((i for i, margin in enumerate(margins) if margin < threshold), len(margins))
+    assert (state.counts.kept, state.length) == (expected, 3 + expected)
+    assert state.asked == (DRAFTER if expected == len(margins) else VERIFIER)

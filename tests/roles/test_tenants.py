@@ -1,0 +1,178 @@
+"""Drafter and verifier, one message at a time, on a tiny model."""
+
+import pytest
+
+from ringroad.actors.drafter.model import ModelDrafter
+from ringroad.actors.engine.engine import Engine
+from ringroad.actors.messages import (
+    Close,
+    Consult,
+    Draft,
+    Failed,
+    Forgotten,
+    Message,
+    Open,
+    Policy,
+    Proposal,
+    Sampling,
+    Verdict,
+    Welcome,
+)
+from ringroad.actors.verifier.verifier import Verifier
+from tests import reference
+from tests.engine.tiny import SHAPE, prompt, tiny
+
+WARM = Sampling(seed=5, temperature=0.8)
+MODEL = tiny("bf16")
+TEXT = prompt(30)
+LONG = reference.plain_text(MODEL, TEXT, WARM, 24)
+Tenant = ModelDrafter | Verifier
+
+
+def verifier(chunk: int = 256) -> Verifier:
+    made = Verifier(Engine(MODEL), "tiny", chunk)
+    made.receive(Open("s", 0, WARM, 500))
+    return made
+
+
+def drafter(chunk: int = 256) -> ModelDrafter:
+    made = ModelDrafter(Engine(MODEL), "tiny", chunk)
+    made.receive(Open("s", 0, WARM, 500))
+    return made
+
+
+def answered(role: Tenant, *messages: Message) -> list[Message]:
+    for message in messages:
+        role.receive(message)
+    found: list[Message] = []
+    while role.busy:
+        found += role.step()
+    return found
+
+
+def verdict(role: Tenant, consult: Consult) -> tuple[list[int], int]:
+    (answer,) = answered(role, consult)
+    assert isinstance(answer, Verdict)
+    assert (answer.session, answer.epoch, answer.length) == ("s", consult.epoch, consult.base + len(consult.tokens))
+    assert answer.seconds > 0
+    return answer.path, answer.token
+
+
+def proposal(role: Tenant, draft: Draft) -> Proposal:
+    (answer,) = answered(role, draft)
+    assert isinstance(answer, Proposal)
+    assert (answer.session, answer.epoch, answer.length) == ("s", draft.epoch, draft.base + len(draft.tokens))
+    return answer
+
+
+@pytest.mark.parametrize("chunk", [16, 29, 30, 31, 256])
+def test_a_verdict_on_nothing_is_the_next_token(chunk: int) -> None:
+    assert verdict(verifier(chunk), Consult("s", 0, 0, TEXT)) == ([], LONG[0])
+
+
+@pytest.mark.parametrize("right", range(5))
+def test_a_verdict_on_a_chain(right: int) -> None:
+    guesses = [*LONG[:right], *((t + 1) % SHAPE.vocabulary for t in LONG[right:4])]
+    judge = verifier()
+    assert verdict(judge, Consult("s", 0, 0, TEXT, guesses)) == (list(range(right)), LONG[right])
+    held = len(TEXT) + right + 1
+    assert verdict(judge, Consult("s", 0, held, [], LONG[right + 1 : right + 3])) == ([0, 1], LONG[right + 3])
+
+
+def test_a_verdict_on_a_tree_and_on_what_follows_its_path() -> None:
+    wrong = [(t + 1) % SHAPE.vocabulary for t in LONG]
+    judge = verifier()
+    tree = Consult("s", 0, 0, TEXT, [wrong[0], LONG[0], wrong[1], LONG[1], LONG[1]], [-1, -1, 1, 1, 0])
+    assert verdict(judge, tree) == ([1, 3], LONG[2])
+    assert verdict(judge, Consult("s", 0, len(TEXT) + 3, [], LONG[3:6])) == ([0, 1, 2], LONG[6])
+
+
+def test_a_consult_may_go_back_and_change_the_text() -> None:
+    """Its base says what still holds; what was cached of another text must not be read."""
+    judge, other = verifier(), prompt(10, 77)
+    verdict(judge, Consult("s", 0, 0, TEXT, LONG[:3]))
+    expected = reference.plain_text(MODEL, TEXT[:20] + other, WARM, 1)[0]
+    assert verdict(judge, Consult("s", 0, 20, other)) == ([], expected)
+
+
+def test_a_repeated_consult_gets_the_same_verdict() -> None:
+    judge = verifier()
+    consult = Consult("s", 0, 0, TEXT, LONG[:3])
+    assert verdict(judge, consult) == verdict(judge, consult) == ([0, 1, 2], LONG[3])
+
+
+@pytest.mark.parametrize("chunk", [16, 256])
+@pytest.mark.parametrize("budget", [1, 4])
+def test_a_proposal_is_the_models_own_text(budget: int, chunk: int) -> None:
+    guess = drafter(chunk)
+    first = proposal(guess, Draft("s", 0, 0, TEXT, budget))
+    assert (first.tokens, first.parents, first.features) == (LONG[:budget], [], None)
+    # Part of it stays, the next token is another.
+    base = len(TEXT) + budget - 1
+    expected = reference.plain_text(MODEL, TEXT + LONG[: budget - 1] + [3], WARM, 4)
+    assert proposal(guess, Draft("s", 0, base, [3], 4)).tokens == expected
+
+
+def test_a_draft_stops_after_the_guess_its_rule_would_consult_on() -> None:
+    everything = proposal(drafter(), Draft("s", 0, 0, TEXT, 12, Policy("margin", 0.0)))
+    assert everything.tokens == LONG[:12]
+    assert everything.features is not None
+    margins = everything.features.margin
+    assert len(margins) == len(everything.features.entropy) == 12
+    threshold = sorted(margins)[2]  # two guesses lie below
+    first = next(i for i, margin in enumerate(margins) if margin < threshold)
+    cut = proposal(drafter(), Draft("s", 0, 0, TEXT, 12, Policy("margin", threshold)))
+    assert cut.tokens == LONG[: first + 1]
+    assert cut.features is not None
+    assert cut.features.margin == margins[: first + 1]
+
+
+@pytest.mark.parametrize("make", [verifier, drafter])
+def test_what_is_not_held_is_forgotten(make: type[Tenant]) -> None:
+    role = make()
+
+    def ask(session: str, epoch: int, base: int) -> list[Message]:
+        consult = Consult(session, epoch, base, TEXT)
+        draft = Draft(session, epoch, base, TEXT, 1)
+        return answered(role, consult if isinstance(role, Verifier) else draft)
+
+    assert ask("other", 0, 0) == [Forgotten("other", 0)]
+    assert ask("s", 1, 0) == [Forgotten("s", 1)]
+    assert ask("s", 0, 1) == [Forgotten("s", 0)]
+    assert not isinstance(ask("s", 0, 0)[0], Forgotten)
+    role.receive(Open("s", 1, WARM, 500))
+    assert ask("s", 0, 0) == [Forgotten("s", 0)]
+    assert ask("s", 1, 5) == [Forgotten("s", 1)]
+    role.receive(Close("s"))
+    role.receive(Close("s"))
+    assert ask("s", 1, 0) == [Forgotten("s", 1)]
+    assert (role.hello().sessions, role.hello().cached_tokens) == (0, 0)
+
+
+@pytest.mark.parametrize("make", [verifier, drafter])
+def test_opening_or_closing_drops_the_question_in_hand(make: type[Tenant]) -> None:
+    for end in (Open("s", 1, WARM, 500), Close("s"), Welcome("another")):
+        role = make()
+        role.receive(Draft("s", 0, 0, TEXT, 3) if isinstance(role, ModelDrafter) else Consult("s", 0, 0, TEXT))
+        assert role.busy
+        role.receive(end)
+        assert not role.busy
+        assert role.step() == []
+        assert role.hello().cached_tokens == 0
+
+
+def test_a_failed_step_is_told_and_freed() -> None:
+    judge = verifier()
+    judge.receive(Consult("s", 0, 0, TEXT))
+    assert judge.abandon("broken") == [Failed("s", 0, "broken")]
+    assert not judge.busy
+    assert (judge.hello().sessions, judge.hello().cached_tokens) == (0, 0)
+
+
+def test_hello_says_who() -> None:
+    judge = verifier()
+    answered(judge, Consult("s", 0, 0, TEXT))
+    hello = judge.hello()
+    assert (hello.role, hello.model, hello.vocabulary, hello.context) == ("verifier", "tiny", 320, SHAPE.context)
+    assert (hello.sessions, hello.cached_tokens) == (1, len(TEXT))
+    assert drafter().hello().role == "drafter"
