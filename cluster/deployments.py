@@ -30,6 +30,9 @@ from ringroad.cluster.version import version
 
 log = logging.getLogger(__name__)
 
+# A waiting OpenMP thread spins for some 100 microseconds, which outlasts the gap between two layers,
+# and then sleeps, which leaves the core to the role whose turn it is.
+SPIN = "200000"
 LOCATE_SECONDS = 10.0  # to ask Serve where the router is
 
 
@@ -192,11 +195,7 @@ def application(config: ClusterConfig) -> serve.Application:
 
 def _resources(mine: DrafterConfig | VerifierConfig) -> dict[str, Any]:
     threads = len(mine.cores) or (os.cpu_count() or 1)
-    environment = {
-        "OMP_NUM_THREADS": str(threads),
-        # A waiting OpenMP thread that spins takes the core from the role that should work now.
-        "OMP_WAIT_POLICY": "passive",
-    }
+    environment = {"OMP_NUM_THREADS": str(threads), "GOMP_SPINCOUNT": SPIN}
     gpus = 0 if mine.device == "cpu" else 1
     cpus = len(mine.cores) or 1
     return {"num_cpus": cpus, "num_gpus": gpus, "runtime_env": {"env_vars": environment}}

@@ -27,5 +27,5 @@ settings.load_profile("ringroad")
 
 @pytest.fixture(scope="session")
 def model_file() -> Callable[[str], Path]:
-    """The file of a catalogue model. A test that needs a missing one fails; `ringroad models pull` gets it."""
+    """The file of a catalogue model. A missing one fails its tests; `ringroad models pull` gets it."""
     return locate

@@ -85,7 +85,9 @@ def left_by(scores: Sequence[float], top_k: int, top_p: float, min_p: float) -> 
     return left, nearest
 
 
-def distribution(scores: Sequence[float], top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0) -> list[float]:
+def distribution(
+    scores: Sequence[float], top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0
+) -> list[float]:
     """What is drawn from after truncation."""
     left, _ = left_by(scores, top_k, top_p, min_p)
     return softmax([score if i in left else -math.inf for i, score in enumerate(scores)])

@@ -50,12 +50,14 @@ class Model:
         self._weights = weights
         self._has = weights.has
         self._kind = kind
-        # One thread a layer, not every thread on every layer.
+        wanted = torch.get_num_threads()
+        # One thread a layer, not every thread on every layer; torch sets this for the whole process.
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             head = pool.submit(self._head)
             embedding = pool.submit(self._read, "model.embed_tokens.weight", self.dtype)
             self.layers = list(pool.map(self._layer, range(self.shape.layers)))
             self.head, self.embedding = head.result(), embedding.result()
+        torch.set_num_threads(wanted)
         self.final_norm = self._read("model.norm.weight", torch.float32)
         cos, sin = rotary_table(self.shape.context, self.shape.head_dim, self.shape.theta)
         self.cos, self.sin = cos.to(self.device), sin.to(self.device)

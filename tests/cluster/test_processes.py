@@ -78,7 +78,7 @@ def test_a_head_that_leads_no_session_leaves_its_own_alone() -> None:
 
 
 def test_a_family_already_gone_ends_at_once() -> None:
-    with shell("sleep 600") as process:
+    with shell("exec sleep 600") as process:
         family = Family(psutil.Process(process.pid))
         process.kill()
         process.wait()

@@ -140,7 +140,7 @@ def test_opening_again_forgets() -> None:
 
 
 def test_a_cache_grows_by_blocks_and_keeps_what_it_held() -> None:
-    cache = Cache(SHAPE, torch.float32)
+    cache = Cache(SHAPE, torch.float32, torch.device("cpu"))
     cache.reserve(3)
     assert cache.places == 512
     key = torch.randn(3, SHAPE.kv_heads, SHAPE.head_dim)

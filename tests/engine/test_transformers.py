@@ -35,7 +35,7 @@ BASE: dict[str, Any] = {
 
 def logits_of(model: Model, tokens: list[int]) -> Tensor:
     """Ours after every token: [tokens, vocabulary]."""
-    cache = Cache(model.shape, model.dtype)
+    cache = Cache(model.shape, model.dtype, model.device)
     count = len(tokens)
     cache.reserve(count)
     mask = tiled(visible(0, None, count, model.dtype), model.shape.heads // model.shape.kv_heads)

@@ -1,6 +1,7 @@
 """Weights at rest: GGUF and folder hold the same model, and what no engine runs is refused by name."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,9 @@ def test_gguf_and_folder_are_the_same_model(tmp_path: Path) -> None:
     assert texts[0] == texts[1]
 
 
-def test_large_tensors_are_dequantised_in_parts_that_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_tensors_are_dequantised_in_parts_that_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stored = write_gguf(tmp_path / "tiny.gguf")
     monkeypatch.setattr("ringroad.actors.engine.weights.SLICE", 1000)  # parts that divide nothing
     name = "model.embed_tokens.weight"
@@ -125,9 +128,10 @@ def test_the_header_is_what_the_gguf_package_reads(tmp_path: Path) -> None:
     write_gguf(tmp_path / "tiny.gguf", general__name="a name")
     ours = GgufFile(tmp_path / "tiny.gguf")
     theirs = gguf.GGUFReader(tmp_path / "tiny.gguf")
-    assert {t.name: (tuple(map(int, reversed(t.shape))), int(t.tensor_type), t.data_offset) for t in theirs.tensors} == {
-        t.name: (t.shape, t.kind, t.offset) for t in ours.tensors.values()
-    }
+    assert {
+        t.name: (tuple(map(int, reversed(t.shape))), int(t.tensor_type), t.data_offset)
+        for t in theirs.tensors
+    } == {t.name: (t.shape, t.kind, t.offset) for t in ours.tensors.values()}
     read = {key: field.contents() for key, field in theirs.fields.items() if not key.startswith("GGUF.")}
     assert ours.metadata == read
     assert ours.metadata["general.name"] == "a name"
@@ -184,7 +188,9 @@ def test_llama3_rope_factors_in_gguf_are_refused(tmp_path: Path) -> None:
         _ = open_weights(path).shape
 
 
-@pytest.mark.parametrize("window", [{"use_sliding_window": True}, {"model_type": "mistral", "sliding_window": 64}])
+@pytest.mark.parametrize(
+    "window", [{"use_sliding_window": True}, {"model_type": "mistral", "sliding_window": 64}]
+)
 def test_sliding_windows_are_refused(tmp_path: Path, window: dict[str, Any]) -> None:
     with pytest.raises(ModelError, match="sliding"):
         _ = open_weights(write_folder(tmp_path, tensors(), **window)).shape
@@ -200,7 +206,10 @@ def test_a_path_that_is_no_model_is_refused(tmp_path: Path) -> None:
 def test_a_tensor_that_is_not_there_is_named(tmp_path: Path) -> None:
     stored = write_gguf(tmp_path / "tiny.gguf")
     folder = write_folder(tmp_path / "folder", stored)
-    for path, name in ((tmp_path / "tiny.gguf", "blk.9.attn_q.weight"), (folder, "model.layers.9.self_attn.q_proj")):
+    for path, name in (
+        (tmp_path / "tiny.gguf", "blk.9.attn_q.weight"),
+        (folder, "model.layers.9.self_attn.q_proj"),
+    ):
         with pytest.raises(ModelError, match=name):
             open_weights(path).read("model.layers.9.self_attn.q_proj.weight", torch.float32)
 
@@ -214,6 +223,12 @@ def test_a_gguf_cut_in_its_header_is_refused(tmp_path: Path, keep: int) -> None:
         open_weights(path)
 
 
+def read_all(path: Path, names: Iterable[str]) -> None:
+    weights = GgufWeights(path)
+    for name in names:
+        weights.read(name, torch.float32)
+
+
 @pytest.mark.parametrize("keep", [0.5, 0.9])
 def test_a_gguf_cut_in_its_weights_is_refused(tmp_path: Path, keep: float) -> None:
     path = tmp_path / "tiny.gguf"
@@ -221,9 +236,7 @@ def test_a_gguf_cut_in_its_weights_is_refused(tmp_path: Path, keep: float) -> No
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * keep)])
     with pytest.raises(ModelError, match=r"tiny\.gguf"):
-        for weights in [GgufWeights(path)]:
-            for name in names:
-                weights.read(name, torch.float32)
+        read_all(path, names)
 
 
 def test_a_gguf_cut_between_two_blocks_is_refused(tmp_path: Path) -> None:
@@ -234,8 +247,7 @@ def test_a_gguf_cut_between_two_blocks_is_refused(tmp_path: Path) -> None:
     _, size = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType(last.kind)]
     path.write_bytes(path.read_bytes()[: last.offset + size])
     with pytest.raises(ModelError, match=r"tiny\.gguf"):
-        for name in names:
-            GgufWeights(path).read(name, torch.float32)
+        read_all(path, names)
 
 
 def test_other_files_and_versions_are_refused(tmp_path: Path) -> None:

@@ -72,7 +72,9 @@ def _tensors(s: Shape) -> list[tuple[str, tuple[int, ...], float]]:
 
 
 @cache
-def tiny(kind: linear.Weights = "fp32", seed: int = 0, shaken: float = 0.0, layers: int = SHAPE.layers) -> Model:
+def tiny(
+    kind: linear.Weights = "fp32", seed: int = 0, shaken: float = 0.0, layers: int = SHAPE.layers
+) -> Model:
     """A tiny model; the same arguments give the same object."""
     return Model(TinyWeights(replace(SHAPE, layers=layers), seed, shaken), kind, threads=1)
 

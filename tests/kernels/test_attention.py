@@ -1,6 +1,7 @@
 """Attention: against the reference, and the same bits for a token in any company."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 import torch
@@ -26,7 +27,12 @@ def cached(
 
 
 def attended(
-    query: Tensor, keys: Tensor, values: Tensor, base: int, parents: list[int] | None, rows: slice = slice(None)
+    query: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    base: int,
+    parents: list[int] | None,
+    rows: slice = slice(None),
 ) -> Tensor:
     """What `attend` says of the tokens `rows`, which must be a chain's or all of them."""
     mine = query[rows]
@@ -44,9 +50,7 @@ def seen_places(base: int, parents: Sequence[int], count: int) -> list[list[int]
 @pytest.mark.parametrize(("base", "count"), [(0, 1), (0, 5), (3, 1), (7, 20), (508, 9), (511, 1), (512, 3)])
 def test_a_chain_against_the_reference(base: int, count: int, heads: int, kv_heads: int) -> None:
     query, keys, values = cached(base, count, heads, kv_heads)
-    expected = reference.attention(
-        query, keys, values, seen_places(base, range(-1, count - 1), count)
-    )
+    expected = reference.attention(query, keys, values, seen_places(base, range(-1, count - 1), count))
     found = attended(query, keys, values, base, CHAIN)
     assert found.shape == (count, heads * 16)
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
@@ -94,9 +98,7 @@ def test_rows_have_the_same_bits_alone_and_together(
     query, keys, values = cached(base, count, heads, kv_heads, dtype)
     together = attended(query, keys, values, base, CHAIN)
     for cuts in (range(count + 1), (0, 7, 19, count), (0, 1, count)):
-        parts = [
-            attended(query, keys, values, base, CHAIN, slice(a, b)) for a, b in zip(cuts, cuts[1:], strict=False)
-        ]
+        parts = [attended(query, keys, values, base, CHAIN, slice(a, b)) for a, b in pairwise(cuts)]
         assert torch.equal(torch.cat(parts), together)
 
 
@@ -111,4 +113,6 @@ def test_what_is_masked_leaves_no_trace(dtype: torch.dtype) -> None:
 def test_bf16_is_near_the_reference() -> None:
     query, keys, values = cached(40, 6, 4, 2, torch.bfloat16)
     expected = reference.attention(query, keys, values, seen_places(40, range(-1, 5), 6))
-    torch.testing.assert_close(attended(query, keys, values, 40, CHAIN).double(), expected, rtol=0.02, atol=0.02)
+    torch.testing.assert_close(
+        attended(query, keys, values, 40, CHAIN).double(), expected, rtol=0.02, atol=0.02
+    )

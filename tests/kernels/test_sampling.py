@@ -50,7 +50,9 @@ def test_truncation_works_on_what_the_rule_before_has_left() -> None:
     assert left(truncate(logits, top_k=2, top_p=0.55)) == {0}
 
 
-@pytest.mark.parametrize(("top_p", "count"), [(0.49, 1), (0.51, 2), (0.74, 2), (0.76, 3), (0.87, 3), (0.88, 4)])
+@pytest.mark.parametrize(
+    ("top_p", "count"), [(0.49, 1), (0.51, 2), (0.74, 2), (0.76, 3), (0.87, 3), (0.88, 4)]
+)
 def test_the_nucleus_has_the_token_that_reaches_top_p(top_p: float, count: int) -> None:
     logits = torch.tensor([0.5, 0.25, 0.125, 0.0625, 0.0625]).log()
     expected = count if count < 4 else 5  # the last two are equals: both or neither

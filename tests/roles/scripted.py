@@ -1,8 +1,18 @@
-"""A session's peers as the simplest thing that could answer: what each model says is a rule of the position."""
+"""A session's peers as the simplest that could answer: what a model says is a rule of the position."""
 
 from dataclasses import dataclass, field
 
-from ringroad.actors.messages import Counts, Features, Mode, Policy, Proposal, Sampling, Speaker, Submit, Verdict
+from ringroad.actors.messages import (
+    Counts,
+    Features,
+    Mode,
+    Policy,
+    Proposal,
+    Sampling,
+    Speaker,
+    Submit,
+    Verdict,
+)
 from ringroad.actors.router import session
 from ringroad.actors.router.session import DRAFTER, VERIFIER, Action, Event, State
 from tests import reference
@@ -39,7 +49,9 @@ def spoken(mode: Mode, position: int) -> tuple[int, Speaker | None]:
     if mode is Mode.SMALL:
         return small(position), Speaker.SMALL_KEPT
     if mode is Mode.ROUTED:
-        return (large(position), Speaker.LARGE) if flagged(position) else (small(position), Speaker.SMALL_KEPT)
+        return (
+            (large(position), Speaker.LARGE) if flagged(position) else (small(position), Speaker.SMALL_KEPT)
+        )
     return large(position), None
 
 
@@ -77,7 +89,11 @@ class Script:
         """The honest answer of whoever is asked; nothing when nobody who is there is."""
         if self.asked is None:
             return []
-        message = self._propose(self.asked, tree) if isinstance(self.asked, session.AskDraft) else self._judge(self.asked)
+        message = (
+            self._propose(self.asked, tree)
+            if isinstance(self.asked, session.AskDraft)
+            else self._judge(self.asked)
+        )
         self.asked = None
         self.consumed.append(message)
         return self.tell(message)
@@ -104,11 +120,12 @@ class Script:
                 self.held[role] = Held(epoch)
             case session.AskDraft(epoch, base, budget):
                 self._send(DRAFTER, epoch, base)
-                assert 1 <= budget <= self.state.limit - len(self.text)
+                own = self.state.mode is Mode.SPECULATIVE  # a verdict adds a token itself
+                assert 1 <= budget <= self.state.limit - len(self.text) - own
                 self.asked = action
             case session.AskVerdict(epoch, base):
                 self._send(VERIFIER, epoch, base)
-                assert len(action.guesses) < max(2, self.state.limit - len(self.text) + 1)
+                assert len(action.parents) in (0, len(action.guesses))
                 self.asked = action
             case session.Commit(tokens, speakers):
                 assert len(tokens) == len(speakers) > 0
@@ -130,7 +147,7 @@ class Script:
         if tree and self.state.mode is Mode.SPECULATIVE:
             parents = [-1, -1, 1, 1, 3][: ask.budget]
             depths = [len(reference.ancestors(parents, n)) - 1 for n in range(len(parents))]
-            tokens = [large(start + depth) if n % 2 else 60 for n, depth in enumerate(depths)]
+            tokens = [large(start + depth) if (n + start) % 2 == 0 else 60 for n, depth in enumerate(depths)]
             return Proposal("s", ask.epoch, start, tokens, parents)
         tokens, margin = [], []
         for position in range(start, start + ask.budget):

@@ -30,7 +30,9 @@ def searched(text: list[int], budget: int) -> list[int]:
     return []
 
 
-@given(st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=6), min_size=1, max_size=8), st.integers(1, 8))
+@given(
+    st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=6), min_size=1, max_size=8), st.integers(1, 8)
+)
 def test_guesses_are_what_a_search_finds(news: list[list[int]], budget: int) -> None:
     """Also when the text comes bit by bit and the index grows with it."""
     drafter, text = opened(), []

@@ -39,12 +39,14 @@ def large(position: int) -> int:
 class Hub:
     """A router and all it has sent."""
 
-    config: RouterConfig = RouterConfig(draft_tokens=3)
+    config: RouterConfig = field(default_factory=RouterConfig)
     sent: dict[bytes, deque[Message]] = field(default_factory=dict)
     now: float = 0.0
 
     def __post_init__(self) -> None:
-        self.router = Router(self.config, lambda to, message: self.sent.setdefault(to, deque()).append(message))
+        self.router = Router(
+            self.config, lambda to, message: self.sent.setdefault(to, deque()).append(message)
+        )
 
     def hears(self, sender: bytes, message: Message) -> None:
         self.router.receive(sender, message, self.now)

@@ -7,11 +7,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace as changed
 
-from ringroad.actors.messages import Cancel, Failed, Features, Finish, Forgotten, Mode, Policy, Proposal, Verdict
-from ringroad.actors.messages import Speaker
+from ringroad.actors.messages import (
+    Cancel,
+    Failed,
+    Features,
+    Finish,
+    Forgotten,
+    Mode,
+    Policy,
+    Proposal,
+    Speaker,
+    Verdict,
+)
 from ringroad.actors.router import session
-from ringroad.actors.router.session import DRAFTER, VERIFIER, AskDraft, AskVerdict, Begin, Commit, End, From
-from ringroad.actors.router.session import Gained, Lost, OpenPeer, advance
+from ringroad.actors.router.session import (
+    DRAFTER,
+    VERIFIER,
+    AskDraft,
+    AskVerdict,
+    Begin,
+    Commit,
+    End,
+    From,
+    Gained,
+    Lost,
+    OpenPeer,
+    advance,
+)
 from tests.roles.scripted import POLICY, PROMPT, Script, begun, large, small, spoken, submit
 
 MODES = list(Mode)
@@ -80,6 +102,16 @@ def test_a_verdict_on_a_tree_sends_the_path_to_the_drafter() -> None:
     assert run.speakers == [Speaker.SMALL_ACCEPTED, Speaker.SMALL_ACCEPTED, Speaker.LARGE]
     assert isinstance(run.asked, AskDraft)
     assert run.asked.base == 3
+
+
+def test_a_tree_is_not_held_by_its_drafter_even_where_its_first_branch_stays() -> None:
+    run = script(Mode.SPECULATIVE)
+    for _ in range(2):
+        run.answer(tree=True)
+        run.answer()
+    assert run.speakers[-2:] == [Speaker.SMALL_ACCEPTED, Speaker.LARGE]
+    assert isinstance(run.asked, AskDraft)
+    assert run.asked.base == len(run.text) - 2
 
 
 def test_routed_throws_the_flagged_token_away() -> None:
@@ -320,7 +352,9 @@ STEPS = ["answer", "answer", "answer", "tree", "replay", "lose", "gain", "forget
     st.integers(1, 25),
     st.integers(0, 8),
     st.sets(st.integers(0, 10), max_size=2),
-    st.lists(st.tuples(st.sampled_from(STEPS), st.sampled_from(MODELS_BOTH), st.integers(0, 99)), max_size=60),
+    st.lists(
+        st.tuples(st.sampled_from(STEPS), st.sampled_from(MODELS_BOTH), st.integers(0, 99)), max_size=60
+    ),
 )
 @settings(max_examples=400)
 def test_any_order_of_events(

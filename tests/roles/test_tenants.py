@@ -53,7 +53,11 @@ def answered(role: Tenant, *messages: Message) -> list[Message]:
 def verdict(role: Tenant, consult: Consult) -> tuple[list[int], int]:
     (answer,) = answered(role, consult)
     assert isinstance(answer, Verdict)
-    assert (answer.session, answer.epoch, answer.length) == ("s", consult.epoch, consult.base + len(consult.tokens))
+    assert (answer.session, answer.epoch, answer.length) == (
+        "s",
+        consult.epoch,
+        consult.base + len(consult.tokens),
+    )
     assert answer.seconds > 0
     return answer.path, answer.token
 
@@ -153,7 +157,9 @@ def test_what_is_not_held_is_forgotten(make: type[Tenant]) -> None:
 def test_opening_or_closing_drops_the_question_in_hand(make: type[Tenant]) -> None:
     for end in (Open("s", 1, WARM, 500), Close("s"), Welcome("another")):
         role = make()
-        role.receive(Draft("s", 0, 0, TEXT, 3) if isinstance(role, ModelDrafter) else Consult("s", 0, 0, TEXT))
+        role.receive(
+            Draft("s", 0, 0, TEXT, 3) if isinstance(role, ModelDrafter) else Consult("s", 0, 0, TEXT)
+        )
         assert role.busy
         role.receive(end)
         assert not role.busy
@@ -173,6 +179,11 @@ def test_hello_says_who() -> None:
     judge = verifier()
     answered(judge, Consult("s", 0, 0, TEXT))
     hello = judge.hello()
-    assert (hello.role, hello.model, hello.vocabulary, hello.context) == ("verifier", "tiny", 320, SHAPE.context)
+    assert (hello.role, hello.model, hello.vocabulary, hello.context) == (
+        "verifier",
+        "tiny",
+        320,
+        SHAPE.context,
+    )
     assert (hello.sessions, hello.cached_tokens) == (1, len(TEXT))
     assert drafter().hello().role == "drafter"
