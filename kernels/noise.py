@@ -5,12 +5,14 @@ Specified in docs/noise.md so that another implementation gives the same numbers
 the noise of any position without having drawn the ones before.
 """
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
 
 SLACK = 1e-3  # far above the error of the fp32 estimate below, far below the gaps between scores
-TINY = 256  # words whose estimate loses its last digits
+TINY = 1 << 16  # words whose estimate loses its last digits
 
 
 def gumbel(seed: int, position: int, vocabulary: int, stream: int = 0) -> Tensor:
@@ -32,8 +34,10 @@ def noisy_argmax(scores: Tensor, seed: int, position: int, stream: int = 0) -> i
     scores = scores.cpu()
     rest = torch.from_numpy(~words).float().add_(0.5).mul_(-(2.0**-32))  # U - 1: exact where U nears 1
     estimate = rest.log1p_().neg_().log_().neg_().add_(scores)
-    near = estimate >= estimate.max() - SLACK
-    few = (near | torch.from_numpy(words < TINY)).nonzero().squeeze(1)
+    rough = torch.from_numpy(words < TINY)
+    best = estimate.masked_fill(rough, -math.inf).max()
+    near = estimate >= best - SLACK - best.abs() * 2.0**-21  # large scores round the noise away
+    few = (near | rough).nonzero().squeeze(1)
     exact = scores[few] + _from_words(words[few.numpy()])
     return int(few[(exact == exact.max()).nonzero()[0]])
 

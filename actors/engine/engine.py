@@ -79,6 +79,7 @@ class Engine:
             raise ValueError(f"{session}: cannot truncate {cache.length} tokens to {length}")
         cache.length = length
 
+    @torch.inference_mode()
     def keep(self, session: str, path: Sequence[int]) -> None:
         """Of the last step's tokens keeps only `path`: a chain of indices into its Work."""
         held = self._sessions[session]

@@ -106,6 +106,8 @@ class GgufWeights:
         value = self.file.architecture_value
         if value("rope.scaling.type", "none") != "none":
             raise ModelError(f"{self.file.path}: rope scaling {value('rope.scaling.type')} is not supported")
+        if "rope_freqs.weight" in self.file.tensors:
+            raise ModelError(f"{self.file.path}: rope scaling by factors is not supported")
         heads, width = value("attention.head_count"), value("embedding_length")
         return Shape(
             family=family,
@@ -136,7 +138,10 @@ class GgufWeights:
     def _dequantised(self, shape: tuple[int, ...], kind: int, offset: int, dtype: torch.dtype) -> Tensor:
         weights, size = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType(kind)]
         count = math.prod(shape)
-        blocks = self._data[offset : offset + count // weights * size].reshape(-1, size)
+        end = offset + count // weights * size
+        if end > len(self._data):
+            raise ModelError(f"{self.file.path}: cut short; {end - len(self._data)} bytes are missing")
+        blocks = self._data[offset:end].reshape(-1, size)
         out = torch.empty(count, dtype=dtype)
         step = max(1, SLICE // weights)
         for at in range(0, len(blocks), step):

@@ -23,7 +23,7 @@ from ringroad.actors.messages import (
     Verdict,
     Welcome,
 )
-from ringroad.actors.router import session
+from ringroad.actors.router import events, session
 from ringroad.actors.router.config import RouterConfig
 from ringroad.actors.router.session import DRAFTER, VERIFIER, State
 
@@ -111,9 +111,11 @@ class Router:
         log.warning("lost a %s with %d sessions", role, len(peer.sessions))
         for name in list(peer.sessions):
             self._send(address, Close(name))  # should it only have been silent
-            self._running[name].at[role] = None
-            self._advance(name, session.Lost(role))
-            self._assign(name, role)
+            other = self._least_busy(role)
+            self._running[name].at[role] = other
+            if other is not None:
+                self._peers[other].sessions.add(name)
+            self._advance(name, events.Lost(role, other is not None))
 
     def roster(self) -> Roster:
         """Who is there."""
@@ -132,7 +134,7 @@ class Router:
         )
         for address in filter(None, at.values()):
             self._peers[address].sessions.add(name)
-        self._advance(name, session.Begin())
+        self._advance(name, events.Begin())
 
     def _hear(self, sender: Address, message: Proposal | Verdict | Forgotten | Failed) -> None:
         running = self._running.get(message.session)
@@ -144,7 +146,7 @@ class Router:
         if isinstance(message, Proposal | Verdict):
             self._advance(message.session, message)
         else:
-            self._advance(message.session, session.From(role, message))
+            self._advance(message.session, events.From(role, message))
 
     def _greet(self, sender: Address, hello: Hello, now: float) -> None:
         if sender in self._peers:
@@ -167,13 +169,13 @@ class Router:
             return
         running.at[role] = address
         self._peers[address].sessions.add(name)
-        self._advance(name, session.Gained(role))
+        self._advance(name, events.Gained(role))
 
     def _least_busy(self, role: str) -> Address | None:
         there = [(len(p.sessions), a) for a, p in self._peers.items() if p.hello.role == role]
         return min(there)[1] if there else None
 
-    def _advance(self, name: str, event: session.Event) -> None:
+    def _advance(self, name: str, event: events.Event) -> None:
         running = self._running.get(name)
         if running is None:
             return
@@ -181,22 +183,22 @@ class Router:
         for action in actions:
             self._carry_out(name, running, action)
 
-    def _carry_out(self, name: str, running: Running, action: session.Action) -> None:
+    def _carry_out(self, name: str, running: Running, action: events.Action) -> None:
         match action:
-            case session.OpenPeer(role, epoch):
+            case events.OpenPeer(role, epoch):
                 self._tell(running, role, Open(name, epoch, running.sampling, running.state.limit))
-            case session.AskDraft(epoch, base, budget, until):
+            case events.AskDraft(epoch, base, budget, until):
                 tokens = running.tokens[base:]
                 self._tell(running, DRAFTER, Draft(name, epoch, base, tokens, budget, until))
-            case session.AskVerdict(epoch, base, guesses, parents):
+            case events.AskVerdict(epoch, base, guesses, parents):
                 tokens = running.tokens[base:]
                 consult = Consult(name, epoch, base, tokens, list(guesses), list(parents))
                 self._tell(running, VERIFIER, consult)
-            case session.Commit(tokens, speakers):
+            case events.Commit(tokens, speakers):
                 offset = len(running.tokens) - running.prompt
                 running.tokens.extend(tokens)
                 self._send(running.gateway, Chunk(name, offset, list(tokens), list(speakers)))
-            case session.End(finish, error):
+            case events.End(finish, error):
                 self._end(name, running, finish, error)
 
     def _end(self, name: str, running: Running, finish: Finish, error: str) -> None:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from ringroad.actors.messages import (
     Cancel,
     Counts,
-    Failed,
     Finish,
     Forgotten,
     Mode,
@@ -19,6 +18,19 @@ from ringroad.actors.messages import (
     Speaker,
     Submit,
     Verdict,
+)
+from ringroad.actors.router.events import (
+    Action,
+    AskDraft,
+    AskVerdict,
+    Begin,
+    Commit,
+    End,
+    Event,
+    From,
+    Gained,
+    Lost,
+    OpenPeer,
 )
 from ringroad.actors.router.policies import kept
 
@@ -55,87 +67,6 @@ class State:
     finish: Finish | None = None
 
 
-# --- events besides the messages Proposal, Verdict, Forgotten, Failed and Cancel ---------------
-
-
-@dataclass(frozen=True)
-class Begin:
-    """The first event."""
-
-
-@dataclass(frozen=True)
-class Gained:
-    """A role can be asked again."""
-
-    role: str
-
-
-@dataclass(frozen=True)
-class Lost:
-    """A role is gone, with all it held."""
-
-    role: str
-
-
-@dataclass(frozen=True)
-class From:
-    """A message in which the sender does not say its role."""
-
-    role: str
-    message: Forgotten | Failed
-
-
-Event = Begin | Proposal | Verdict | Cancel | Gained | Lost | From
-
-
-# --- actions ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class OpenPeer:
-    """Begin the session at a role."""
-
-    role: str
-    epoch: int
-
-
-@dataclass(frozen=True)
-class AskDraft:
-    """Send the drafter what it lacks from token `base` on, and have it guess."""
-
-    epoch: int
-    base: int
-    budget: int
-    until: Policy | None
-
-
-@dataclass(frozen=True)
-class AskVerdict:
-    """Send the verifier what it lacks from token `base` on, and have it judge."""
-
-    epoch: int
-    base: int
-    guesses: tuple[int, ...]
-    parents: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Commit:
-    """These tokens can never change again."""
-
-    tokens: tuple[int, ...]
-    speakers: tuple[Speaker, ...]
-
-
-@dataclass(frozen=True)
-class End:
-    """The session is over: tell the gateway, free it everywhere."""
-
-    finish: Finish
-    error: str = ""
-
-
-Action = OpenPeer | AskDraft | AskVerdict | Commit | End
 Step = tuple[State, list[Action]]
 
 
@@ -165,7 +96,7 @@ def advance(state: State, event: Event) -> Step:
         return state, []
     match event:
         case Begin():
-            return _ask(state)
+            return _ask(state) if state.asked is None else (state, [])
         case Proposal():
             fits = state.asked == DRAFTER and event.epoch == state.drafter.epoch
             return _proposed(state, event) if fits and event.length == state.length else (state, [])
@@ -176,9 +107,10 @@ def advance(state: State, event: Event) -> Step:
             return _end(state, reason)
         case Gained(role=role):
             state = _with_peer(state, role, replace(_peer(state, role), there=True))
-            return _ask(state) if state.asked == role else (state, [])
-        case Lost(role=role):
-            state = _with_peer(state, role, Peer(False, _peer(state, role).epoch))
+            idle = not _peer(state, VERIFIER).there and not state.guesses and state.asked == VERIFIER
+            return _ask(state) if state.asked == role or idle else (state, [])
+        case Lost(role=role, another=another):
+            state = _with_peer(state, role, Peer(another, _peer(state, role).epoch))
             return _without(state, role)
         case From(role=role, message=message):
             if message.epoch != _peer(state, role).epoch:
@@ -290,7 +222,8 @@ def _without(state: State, role: str) -> Step:
     if role not in state.counts.degraded:
         degraded = [*state.counts.degraded, role]
         state = replace(state, counts=_counted(state.counts, degraded=degraded))
-    return _ask(state) if state.asked == role and role == DRAFTER else (state, [])
+    goes_on = role == DRAFTER or _peer(state, role).there
+    return _ask(state) if state.asked == role and goes_on else (state, [])
 
 
 def _opened(state: State, role: str) -> Step:

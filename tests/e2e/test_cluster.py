@@ -24,7 +24,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.mark.parametrize("temperature", [0.0, 0.9])
 def test_speculative_text_is_large_text(cluster: Cluster, temperature: float) -> None:
     large = cluster.generate(PROMPT, mode="large", seed=11, temperature=temperature, max_tokens=60)
-    speculative = cluster.generate(PROMPT, mode="speculative", seed=11, temperature=temperature, max_tokens=60)
+    speculative = cluster.generate(
+        PROMPT, mode="speculative", seed=11, temperature=temperature, max_tokens=60
+    )
     assert speculative.ids == large.ids
     assert speculative.text == large.text
     assert set(large.speakers) == {"LARGE"}

@@ -83,3 +83,8 @@ def prompt(length: int, seed: int = 0) -> list[int]:
     """Random tokens."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, SHAPE.vocabulary, (length,), generator=generator).tolist()
+
+
+def same_after_a_tree(kind: Weights, ours: torch.Tensor, theirs: torch.Tensor) -> bool:
+    """The same bits; of a tree's side branches in fp32 decisions/0001 promises the tokens, not the last bit."""
+    return torch.allclose(ours, theirs, rtol=1e-5, atol=1e-6) if kind == "fp32" else torch.equal(ours, theirs)

@@ -13,8 +13,8 @@ from ringroad.actors.messages import (
     Submit,
     Verdict,
 )
-from ringroad.actors.router import session
-from ringroad.actors.router.session import DRAFTER, VERIFIER, Action, Event, State
+from ringroad.actors.router import events, session
+from ringroad.actors.router.session import DRAFTER, VERIFIER, State
 from tests import reference
 
 POLICY = Policy("margin", 0.5)
@@ -70,13 +70,13 @@ class Script:
     state: State
     text: list[int] = field(default_factory=lambda: list(PROMPT))
     speakers: list[Speaker] = field(default_factory=list)
-    ends: list[session.End] = field(default_factory=list)
+    ends: list[events.End] = field(default_factory=list)
     held: dict[str, Held] = field(default_factory=dict)
-    asked: session.AskDraft | session.AskVerdict | None = None
+    asked: events.AskDraft | events.AskVerdict | None = None
     consumed: list[Proposal | Verdict] = field(default_factory=list)
     last_epoch: dict[str, int] = field(default_factory=lambda: {DRAFTER: -1, VERIFIER: -1})
 
-    def tell(self, event: Event) -> list[Action]:
+    def tell(self, event: events.Event) -> list[events.Action]:
         """An event's actions, carried out."""
         before = self.state
         self.state, actions = session.advance(before, event)
@@ -85,13 +85,13 @@ class Script:
         self._check(before)
         return actions
 
-    def answer(self, tree: bool = False) -> list[Action]:
+    def answer(self, tree: bool = False) -> list[events.Action]:
         """The honest answer of whoever is asked; nothing when nobody who is there is."""
         if self.asked is None:
             return []
         message = (
             self._propose(self.asked, tree)
-            if isinstance(self.asked, session.AskDraft)
+            if isinstance(self.asked, events.AskDraft)
             else self._judge(self.asked)
         )
         self.asked = None
@@ -100,9 +100,9 @@ class Script:
 
     def lose(self, role: str) -> None:
         self.held.pop(role, None)
-        if isinstance(self.asked, session.AskDraft) == (role == DRAFTER):
+        if isinstance(self.asked, events.AskDraft) == (role == DRAFTER):
             self.asked = None
-        self.tell(session.Lost(role))
+        self.tell(events.Lost(role))
 
     def run(self) -> None:
         """To the end, or until nobody who is there is asked."""
@@ -111,27 +111,27 @@ class Script:
                 return
         raise AssertionError("no end")
 
-    def _carry_out(self, action: Action) -> None:
+    def _carry_out(self, action: events.Action) -> None:
         assert not self.ends, f"{action} after the end"
         match action:
-            case session.OpenPeer(role, epoch):
+            case events.OpenPeer(role, epoch):
                 assert epoch > self.last_epoch[role], "an epoch twice"
                 self.last_epoch[role] = epoch
                 self.held[role] = Held(epoch)
-            case session.AskDraft(epoch, base, budget):
+            case events.AskDraft(epoch, base, budget):
                 self._send(DRAFTER, epoch, base)
                 own = self.state.mode is Mode.SPECULATIVE  # a verdict adds a token itself
                 assert 1 <= budget <= self.state.limit - len(self.text) - own
                 self.asked = action
-            case session.AskVerdict(epoch, base):
+            case events.AskVerdict(epoch, base):
                 self._send(VERIFIER, epoch, base)
                 assert len(action.parents) in (0, len(action.guesses))
                 self.asked = action
-            case session.Commit(tokens, speakers):
+            case events.Commit(tokens, speakers):
                 assert len(tokens) == len(speakers) > 0
                 self.text += tokens
                 self.speakers += speakers
-            case session.End():
+            case events.End():
                 self.ends.append(action)
 
     def _send(self, role: str, epoch: int, base: int) -> None:
@@ -142,7 +142,7 @@ class Script:
         assert len(held.text) >= base
         held.text = list(self.text)
 
-    def _propose(self, ask: session.AskDraft, tree: bool) -> Proposal:
+    def _propose(self, ask: events.AskDraft, tree: bool) -> Proposal:
         start = len(self.text)
         if tree and self.state.mode is Mode.SPECULATIVE:
             parents = [-1, -1, 1, 1, 3][: ask.budget]
@@ -159,7 +159,7 @@ class Script:
         seen = None if ask.until is None else Features(margin, [0.0] * len(tokens))
         return Proposal("s", ask.epoch, start, tokens, [], seen)
 
-    def _judge(self, ask: session.AskVerdict) -> Verdict:
+    def _judge(self, ask: events.AskVerdict) -> Verdict:
         start = len(self.text)
         parents = list(ask.parents or range(-1, len(ask.guesses) - 1))
         depths = [len(reference.ancestors(parents, n)) for n in range(len(parents))]

@@ -20,9 +20,7 @@ from ringroad.actors.messages import (
     Verdict,
 )
 from ringroad.actors.router import session
-from ringroad.actors.router.session import (
-    DRAFTER,
-    VERIFIER,
+from ringroad.actors.router.events import (
     AskDraft,
     AskVerdict,
     Begin,
@@ -32,8 +30,8 @@ from ringroad.actors.router.session import (
     Gained,
     Lost,
     OpenPeer,
-    advance,
 )
+from ringroad.actors.router.session import DRAFTER, VERIFIER, advance
 from tests.roles.scripted import POLICY, PROMPT, Script, begun, large, small, spoken, submit
 
 MODES = list(Mode)
