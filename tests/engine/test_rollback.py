@@ -1,6 +1,7 @@
 """Rollback is exact: after any history a session goes on as one that never knew another text."""
 
 import pytest
+import torch
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule

@@ -9,6 +9,7 @@ from torch import Tensor
 from ringroad.actors.engine.model import Model
 from ringroad.actors.engine.weights import Shape
 from ringroad.kernels import linear
+from ringroad.kernels.linear import Weights
 
 SHAPE = Shape(
     family="qwen2",
@@ -86,5 +87,5 @@ def prompt(length: int, seed: int = 0) -> list[int]:
 
 
 def same_after_a_tree(kind: Weights, ours: torch.Tensor, theirs: torch.Tensor) -> bool:
-    """The same bits; of a tree's side branches in fp32 decisions/0001 promises the tokens, not the last bit."""
+    """The same bits; of side branches in fp32 decisions/0001 promises the tokens, not the last bit."""
     return torch.allclose(ours, theirs, rtol=1e-5, atol=1e-6) if kind == "fp32" else torch.equal(ours, theirs)
