@@ -14,7 +14,7 @@ demo: .venv/user  ## both models on this machine, three prompts in four modes, o
 	$(BIN)/python -m ringroad.cluster.demo
 
 test: .venv/developer  ## all tests; the first time also the models, 1.7 GB
-	for model in smollm2-135m qwen2.5-coder-0.5b qwen2.5-coder-1.5b; do $(BIN)/ringroad models pull $$model; done
+	for model in smollm2-135m qwen2.5-coder-0.5b qwen2.5-coder-1.5b; do $(BIN)/ringroad models pull $$model || exit 1; done
 	$(BIN)/pytest
 
 check: .venv/developer  ## format, lint, types, the repository's shape, generated code
@@ -36,8 +36,9 @@ protos: .venv/developer  ## generates Python from the protos
 bench: .venv/developer  ## this release's figures against a peer; after bench-peers
 	$(BIN)/python bench/main_job.py
 
-bench-peers:  ## the peers' own environments, in .peers
+bench-peers: .venv/developer  ## the peers' own environments, in .peers, and the models in their format
 	bench/peers/setup
+	for model in qwen2.5-coder-0.5b qwen2.5-coder-1.5b; do $(BIN)/python bench/export.py $$model || exit 1; done
 
 clean:  ## forgets the environments and what was built
 	rm -rf .venv .peers build

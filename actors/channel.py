@@ -116,9 +116,13 @@ class Spoke:
         bell: Socket = zmq.Context.instance().socket(zmq.PAIR)
         bell.connect(self._bell)
         while not self._stop.is_set():
-            with contextlib.closing(_dealer(zmq.Context.instance(), self._identity)) as hub:
-                hub.connect(self._locate())
-                self._exchange(hub, bell)
+            try:
+                with contextlib.closing(_dealer(zmq.Context.instance(), self._identity)) as hub:
+                    hub.connect(self._locate())
+                    self._exchange(hub, bell)
+            except Exception:  # the thread's outer edge: whatever it was, the way to the hub is tried again
+                log.exception("lost the way to the router")
+                self._stop.wait(HEARTBEAT_SECONDS)
         bell.close(linger=0)
 
     def _exchange(self, hub: Socket, bell: Socket) -> None:
@@ -138,7 +142,11 @@ class Spoke:
                 hub.send(bell.recv())
             if hub in ready:
                 heard = time.monotonic()
-                self.inbox.put(_decode_role(hub.recv()))
+                data = hub.recv()
+                try:
+                    self.inbox.put(_decode_role(data))
+                except msgspec.DecodeError as error:
+                    log.warning("dropped a message that is none: %s", error)
 
 
 class AsyncSpoke:
@@ -146,7 +154,6 @@ class AsyncSpoke:
 
     def __init__(self, locate: Callable[[], Awaitable[str]]) -> None:
         self._locate = locate
-        self._identity = uuid.uuid4().bytes
         self._hub: zmq.asyncio.Socket | None = None
         self._heartbeat: asyncio.Task[None] | None = None
 
@@ -178,8 +185,13 @@ class AsyncSpoke:
         self._hub = self._heartbeat = None
 
     async def _connect(self) -> None:
-        hub = _dealer(zmq.asyncio.Context.instance(), self._identity)
-        hub.connect(await self._locate())
+        try:
+            address = await asyncio.wait_for(self._locate(), SILENT_SECONDS)
+        except Exception as error:  # whoever locates may fail in any way; to callers it is one
+            raise LinkLost(f"the router cannot be found: {error}") from error
+        # A new name each time: under the old one the router may still run what was given up here.
+        hub = _dealer(zmq.asyncio.Context.instance(), uuid.uuid4().bytes)
+        hub.connect(address)
         self._hub = hub
         self._heartbeat = asyncio.create_task(self._greet())
 

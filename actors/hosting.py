@@ -40,8 +40,8 @@ def run_role(role: Role, spoke: Spoke, stop: threading.Event) -> None:
             continue
         try:
             answers = role.step()
-        except Exception as error:  # the outer edge: one bad step must not end the others' sessions
+        except Exception:  # the outer edge: one bad session must not end the others
             log.exception("a step failed")
-            answers = role.abandon(f"{type(error).__name__} in a step")
+            answers = role.rescue()
         for answer in answers:
             spoke.send(answer)

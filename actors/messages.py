@@ -128,7 +128,6 @@ class Open(Message, frozen=True):
     session: str
     epoch: int
     sampling: Sampling
-    capacity: int  # tokens it may ever hold
 
 
 class Draft(Message, frozen=True):
@@ -160,9 +159,9 @@ class Close(Message, frozen=True):
 
 
 class Welcome(Message, frozen=True):
-    """The answer to every hello; another router than before holds none of the sessions it held."""
+    """The answer to every hello; under another name than before, nothing held so far counts."""
 
-    router: str  # a name made anew when a router starts
+    router: str  # a name made anew whenever a router meets a peer
 
 
 # --- drafter, verifier -> router --------------------------------------------------------------

@@ -21,5 +21,5 @@ class Role(Protocol):
     def step(self) -> list[Message]:
         """Does a piece of work; the answers it completed."""
 
-    def abandon(self, error: str) -> list[Message]:
-        """Gives up all work in hand after a step that raised; says so for each session."""
+    def rescue(self) -> list[Message]:
+        """After a step that raised: finishes what can be, and says for each session what cannot."""

@@ -191,6 +191,7 @@ def main() -> None:
             name: [{k: v for k, v in r.items() if k != "tokens"} for r in each] for name, each in runs.items()
         },
     }
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(result, indent=1) + "\n")
     console.print_json(data={key: value for key, value in result.items() if key != "runs"})
 

@@ -1,6 +1,7 @@
 """What a stream of events amounts to: the text with its speakers, and the figures."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -31,6 +32,17 @@ class Answer:
             self.finish_reason = name.removeprefix("FINISH_REASON_").lower()
             self.usage = event.usage
             self.error = event.error
+
+    @classmethod
+    async def gather(cls, events: AsyncGenerator[Event, None], hear: Callable[[Delta], None]) -> Self:
+        """The answer of a whole stream; `hear` is called with each delta as it comes."""
+        answer = cls()
+        async with aclosing(events):
+            async for event in events:
+                answer.add(event)
+                if isinstance(event, Delta):
+                    hear(event)
+        return answer
 
     @property
     def whole(self) -> bool:

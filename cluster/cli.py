@@ -4,9 +4,9 @@ Each command imports what it needs when it runs: Ray and torch take seconds, gRP
 and neither `--help` nor `generate` should cost more than it uses.
 """
 
+import asyncio
 import os
 import sys
-from contextlib import closing
 from json import dumps
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -120,38 +120,42 @@ def generate(
     """
 
     from ringroad.cluster.answer import Answer
-    from ringroad.cluster.client import CallFailed, Client, Delta, user
+    from ringroad.cluster.client import AsyncClient, CallFailed, Delta, user
 
-    where, text, answer = target or _running_target(), _read(prompt), Answer()
-    with Client(where) as client:
-        try:
-            events = client.generate(
-                user(text) if chat else text,
-                timeout=timeout,
-                model=model,
-                mode=mode,
-                max_tokens=max_tokens,
-                stop=stop or (),
-                draft_tokens=draft_tokens,
-                policy=policy,
-                threshold=threshold,
-                seed=seed,
-                temperature=temperature,
-                top_k=top_k,
-                top_p=top_p,
-                min_p=min_p,
-            )
-        except ValueError as error:  # a number too large, or text that is not Unicode
-            _fail(2, str(error))
-        try:
-            with closing(events):
-                for event in events:
-                    answer.add(event)
-                    if isinstance(event, Delta) and not json:
-                        sys.stdout.write(event.text)
-                        sys.stdout.flush()
-        except CallFailed as error:
-            _fail(_EXIT_OF_STATUS.get(error.code.name, 1), f"{where}: {error}")
+    where, text = target or _running_target(), _read(prompt)
+
+    def show(delta: Delta) -> None:
+        if not json:
+            sys.stdout.write(delta.text)
+            sys.stdout.flush()
+
+    async def ask() -> Answer:
+        async with AsyncClient(where) as client:
+            try:
+                events = client.generate(
+                    user(text) if chat else text,
+                    timeout=timeout,
+                    model=model,
+                    mode=mode,
+                    max_tokens=max_tokens,
+                    stop=stop or (),
+                    draft_tokens=draft_tokens,
+                    policy=policy,
+                    threshold=threshold,
+                    seed=seed,
+                    temperature=temperature,
+                    top_k=top_k,
+                    top_p=top_p,
+                    min_p=min_p,
+                )
+            except ValueError as error:  # a number too large, or text that is not Unicode
+                _fail(2, str(error))
+            return await Answer.gather(events, show)
+
+    try:
+        answer = asyncio.run(ask())
+    except CallFailed as error:
+        _fail(_EXIT_OF_STATUS.get(error.code.name, 1), f"{where}: {error}")
     if json:
         typer.echo(dumps(answer.as_dict(), ensure_ascii=False))
     else:

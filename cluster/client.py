@@ -4,7 +4,8 @@
         for event in client.generate(user("Write a haiku."), seed=7):
             ...  # any number of Delta, then one Final
 
-A call that fails raises CallFailed.
+A call that fails raises CallFailed. A program that lives on after a Ctrl-C uses AsyncClient: one that
+hits `Client` within gRPC's own locks cancels nothing, and `close` may then wait for ever.
 """
 
 from collections.abc import AsyncGenerator, Generator, Sequence

@@ -1,9 +1,10 @@
 """A cluster's configuration: each role's own, composed, from one TOML file, read once."""
 
 import tomllib
+from ipaddress import ip_address
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ringroad.actors.drafter.config import DrafterConfig
 from ringroad.actors.gateway.config import GatewayConfig
@@ -23,8 +24,6 @@ class RayConfig(BaseModel):
     # An existing cluster ("auto", "ray://...", "HOST:PORT"); empty starts one on this machine that
     # listens on loopback only and ends with `ringroad down`.
     address: str = ""
-    # How long a role may take to load its model before `ringroad up` gives up.
-    start_seconds: float = Field(default=600.0, gt=0)
     # How often Serve asks each actor for its health, and how long it may take to answer.
     health_check_seconds: float = Field(default=1.0, gt=0)
     health_timeout_seconds: float = Field(default=5.0, gt=0)
@@ -37,13 +36,18 @@ class ClusterConfig(BaseModel):
 
     # What GenerateRequest.model and the OpenAI-style `model` call this pair of models.
     name: str = "qwen2.5-coder"
-    # Address on which roles of this machine listen for each other.
+    # The IP address on which roles listen for each other.
     host: str = "127.0.0.1"
     gateway: GatewayConfig = GatewayConfig()
     router: RouterConfig = RouterConfig()
     drafter: DrafterConfig = DrafterConfig(model="qwen2.5-coder-0.5b", weights="int4")
     verifier: VerifierConfig = VerifierConfig(model="qwen2.5-coder-1.5b")
     ray: RayConfig = RayConfig()
+
+    @field_validator("host")
+    @classmethod
+    def _is_an_address(cls, host: str) -> str:
+        return str(ip_address(host))
 
 
 def load_config(path: Path | None) -> ClusterConfig:

@@ -4,6 +4,7 @@ The record holds the process's start time beside its number, so that a process w
 later is never taken for the cluster.
 """
 
+import asyncio
 import json
 import os
 import subprocess
@@ -17,7 +18,7 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
-from ringroad.cluster.client import Client
+from ringroad.cluster.client import AsyncClient
 from ringroad.cluster.processes import Family
 
 _SAME_START_SECONDS = 1.0  # psutil reckons from the boot time, which the kernel rounds
@@ -96,21 +97,11 @@ def recorded(target: str) -> Iterator[None]:
 def start(config: Path | None, target: str, console: Console) -> subprocess.Popen[bytes]:
     """Starts a cluster of its own session and returns when it serves at `target`.
 
-    Interrupted or failed, it leaves nothing behind. Raises AlreadyRunning, StartFailed.
+    Interrupted or failed, it leaves nothing behind. Not for coroutines. Raises AlreadyRunning,
+    StartFailed.
     """
     _refuse_a_second()
-    with Client(target) as client:
-        if client.ready():
-            raise AlreadyRunning(f"somebody already serves at {target}")
-        process = _spawn(config)
-        family = Family(psutil.Process(process.pid))
-        try:
-            _wait_until_ready(process, client, console)
-        except BaseException:
-            family.end(_PATIENCE_SECONDS)
-            process.wait()
-            raise
-    return process
+    return asyncio.run(_start(config, target, console))
 
 
 def stop() -> bool:
@@ -121,6 +112,21 @@ def stop() -> bool:
     if not find():
         _record_file().unlink(missing_ok=True)
     return running is not None
+
+
+async def _start(config: Path | None, target: str, console: Console) -> subprocess.Popen[bytes]:
+    async with AsyncClient(target) as client:
+        if await client.ready():
+            raise AlreadyRunning(f"somebody already serves at {target}")
+        process = _spawn(config)
+        family = Family(psutil.Process(process.pid))
+        try:
+            await _until_ready(process, client, console)
+        except BaseException:
+            family.end(_PATIENCE_SECONDS)
+            process.wait()
+            raise
+    return process
 
 
 def _spawn(config: Path | None) -> subprocess.Popen[bytes]:
@@ -140,16 +146,14 @@ def _spawn(config: Path | None) -> subprocess.Popen[bytes]:
         )
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], client: Client, console: Console) -> None:
+async def _until_ready(process: subprocess.Popen[bytes], client: AsyncClient, console: Console) -> None:
     began = time.monotonic()
     with console.status("starting the cluster") as line:
-        while not client.ready():
+        while not await client.ready():
+            if process.poll() is not None:
+                raise StartFailed("\n".join(_tail(log_file())))
             line.update(f"starting the cluster, {time.monotonic() - began:.0f} s; log: {log_file()}")
-            try:
-                process.wait(_POLL_SECONDS)
-            except subprocess.TimeoutExpired:
-                continue
-            raise StartFailed("\n".join(_tail(log_file())))
+            await asyncio.sleep(_POLL_SECONDS)
 
 
 def _refuse_a_second() -> None:

@@ -1,5 +1,6 @@
 """`make demo`: the same prompts in every mode, from a real pair of models, over gRPC."""
 
+import asyncio
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,12 +12,13 @@ from rich.table import Table
 from rich.text import Text
 from typer import Exit, Option
 
+from ringroad.actors.errors import RingroadError
 from ringroad.actors.messages import Mode, Speaker
 from ringroad.actors.tokenizer import TextStream, Tokenizer
 from ringroad.cluster import daemon
 from ringroad.cluster.answer import Answer, Figures, speaker_name
-from ringroad.cluster.client import CallFailed, Client, Delta, user
-from ringroad.cluster.config import load_config
+from ringroad.cluster.client import AsyncClient, CallFailed, Delta, user
+from ringroad.cluster.config import ConfigError, load_config
 from ringroad.cluster.models import ModelError, ModelNotCached, locate
 from ringroad.cluster.models.cli import pull
 from ringroad.cluster.processes import StillAlive
@@ -32,6 +34,17 @@ TEMPERATURE = 0.7
 MAX_TOKENS = 80
 COLOURS = {Speaker.SMALL_KEPT: "green", Speaker.SMALL_ACCEPTED: "cyan", Speaker.LARGE: "magenta"}
 
+# What may go wrong and says itself how.
+_KNOWN = (
+    daemon.AlreadyRunning,
+    daemon.StartFailed,
+    StillAlive,
+    ModelError,
+    ConfigError,
+    RingroadError,
+    CallFailed,
+)
+
 Answers = Mapping[Mode, Sequence[Answer]]
 
 
@@ -45,11 +58,11 @@ def demo(
     Exit codes: 0 shown, and modes large and speculative said the same; 1 anything else; 130 interrupted.
     """
     console = Console(highlight=False)
-    # What ends this process, `make` included, unwinds it: the cluster must not stay behind.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Ended either way, it unwinds: the cluster must not stay behind.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         lossless = _run(config, console)
-    except (daemon.AlreadyRunning, daemon.StartFailed, StillAlive, ModelError, CallFailed) as error:
+    except _KNOWN as error:
         console.print(str(error), style="red", markup=False)
         raise Exit(1) from error
     raise Exit(0 if lossless else 1)
@@ -66,8 +79,7 @@ def _run(config: Path | None, console: Console) -> bool:
     target = daemon.target_of(settings.gateway.host, settings.gateway.port)
     process = daemon.start(config, target, console)
     try:
-        with Client(target) as client:
-            return _show(client, tokenizer, console)
+        return asyncio.run(_show(target, tokenizer, console))
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
@@ -77,16 +89,17 @@ def _run(config: Path | None, console: Console) -> bool:
         console.print("The cluster is shut down.")
 
 
-def _show(client: Client, tokenizer: Tokenizer, console: Console) -> bool:
+async def _show(target: str, tokenizer: Tokenizer, console: Console) -> bool:
     console.print(Text.assemble("Spoken by: ", *_legend()))
-    for mode in MODES:  # so that no mode's figures hold what only a first request takes
-        list(client.generate(user("Hello"), mode=mode, max_tokens=4))
     answers: dict[Mode, list[Answer]] = {mode: [] for mode in MODES}
-    for prompt in PROMPTS:
-        console.rule(prompt)
-        for mode in MODES:
-            console.print(f"\n{mode}", style="bold")
-            answers[mode].append(_speak(client, prompt, mode, tokenizer, console))
+    async with AsyncClient(target) as client:
+        for mode in MODES:  # so that no mode's figures hold what only a first request takes
+            await Answer.gather(client.generate(user("Hello"), mode=mode, max_tokens=4), lambda _: None)
+        for prompt in PROMPTS:
+            console.rule(prompt)
+            for mode in MODES:
+                console.print(f"\n{mode}", style="bold")
+                answers[mode].append(await _speak(client, prompt, mode, tokenizer, console))
     console.rule("All prompts together")
     console.print(table(answers))
     lossless = same(answers)
@@ -99,16 +112,20 @@ def _show(client: Client, tokenizer: Tokenizer, console: Console) -> bool:
     return lossless
 
 
-def _speak(client: Client, prompt: str, mode: Mode, tokenizer: Tokenizer, console: Console) -> Answer:
+async def _speak(
+    client: AsyncClient, prompt: str, mode: Mode, tokenizer: Tokenizer, console: Console
+) -> Answer:
     """One text, as it comes, each token in the colour of who spoke it."""
-    answer, text = Answer(), TextStream(tokenizer)
-    for event in client.generate(
+    text = TextStream(tokenizer)
+
+    def show(delta: Delta) -> None:
+        for token, speaker in zip(delta.token_ids, delta.speakers, strict=True):
+            console.out(text.push([token]), style=COLOURS[Speaker(speaker_name(speaker))], end="")
+
+    events = client.generate(
         user(prompt), mode=mode, seed=SEED, temperature=TEMPERATURE, max_tokens=MAX_TOKENS
-    ):
-        answer.add(event)
-        if isinstance(event, Delta):
-            for token, speaker in zip(event.token_ids, event.speakers, strict=True):
-                console.out(text.push([token]), style=COLOURS[Speaker(speaker_name(speaker))], end="")
+    )
+    answer = await Answer.gather(events, show)
     console.out(text.finish())
     return answer
 

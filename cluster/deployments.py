@@ -141,15 +141,15 @@ class GatewayDeployment:
             return address
 
         tokenizer = Tokenizer.open(locate(config.verifier.model))
-        contexts = [tokenizer.context_length]
+        both = [tokenizer]
         if config.drafter.model:
-            contexts.append(Tokenizer.open(locate(config.drafter.model)).context_length)
+            both.append(Tokenizer.open(locate(config.drafter.model)))
         pair = Pair(
             name=config.name,
             large=config.verifier.model,
             small=config.drafter.model,
-            context_length=min(contexts),
-            vocabulary=tokenizer.vocabulary,
+            context_length=min(each.context_length for each in both),
+            vocabulary=min(each.vocabulary for each in both),
         )
         policies = {
             name: PolicyRange(low=rule.lowest, high=rule.highest, default=rule.default)
@@ -159,7 +159,8 @@ class GatewayDeployment:
         await self._gateway.start()
 
     async def check_health(self) -> None:
-        """Asked by Serve; a gateway that answers at all is alive."""
+        """Asked by Serve."""
+        self._gateway.check_health()
 
     async def __del__(self) -> None:
         await self._gateway.stop()
@@ -191,6 +192,11 @@ def application(config: ClusterConfig) -> serve.Application:
         config, router, role("verifier", config.verifier), role("drafter", config.drafter)
     )
     return bound
+
+
+def places(config: ClusterConfig) -> int:
+    """How many CPUs the roles ask of Ray, all replicas together."""
+    return sum(mine.replicas * (len(mine.cores) or 1) for mine in (config.verifier, config.drafter))
 
 
 def _resources(mine: DrafterConfig | VerifierConfig) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 # Ray reads these when it is imported. Without the first it replaces a loopback address by the
-# machine's own; without the next two it writes a token into the user's home and calls home; by
-# the last it would run the models at low priority.
+# machine's own; the second keeps strangers out (to join a Ray without tokens, set it to "disabled");
+# without the third it calls home; by the last it would run the models at low priority.
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -20,9 +20,10 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 import ray
 from ray import serve
 
+from ringroad.actors.errors import Unavailable
 from ringroad.actors.tokenizer import Tokenizer
 from ringroad.cluster.config import ClusterConfig, ConfigError, load_config
-from ringroad.cluster.deployments import application
+from ringroad.cluster.deployments import application, places
 from ringroad.cluster.models import locate
 
 OBJECT_STORE_BYTES = 100 * 1024 * 1024  # nothing large goes through Ray's object store here
@@ -54,9 +55,15 @@ def _leave(number: int, frame: object) -> None:
 
 
 def deploy(config: ClusterConfig) -> None:
-    """Deploys the roles to the Ray cluster in reach, and returns when all of them are healthy."""
+    """Deploys the roles to the Ray cluster in reach, and returns when all of them are healthy.
+
+    Raises Unavailable when one cannot be started.
+    """
     serve.start(http_options={"location": "NoServer"})
-    serve.run(application(config), name="ringroad", route_prefix=None)
+    try:
+        serve.run(application(config), name="ringroad", route_prefix=None)
+    except RuntimeError as error:  # Serve's word for a role whose constructor keeps failing
+        raise Unavailable(str(error)) from error
 
 
 def check_models(config: ClusterConfig) -> None:
@@ -85,11 +92,12 @@ def connected(config: ClusterConfig) -> Iterator[None]:
         token = Path(folder, "token")
         token.touch(mode=0o600)
         token.write_text(secrets.token_hex(32))
+        # A token of this cluster's own; Ray would write one into the user's home.
         os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
         ray.init(
             namespace="ringroad",
             # Roles that share cores still need a place each.
-            num_cpus=max(os.cpu_count() or 1, config.verifier.replicas + config.drafter.replicas),
+            num_cpus=max(os.cpu_count() or 1, places(config)),
             include_dashboard=False,
             object_store_memory=OBJECT_STORE_BYTES,
             _node_ip_address=config.host,

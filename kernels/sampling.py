@@ -54,7 +54,9 @@ def draw(
     dtype. Temperature 0 takes the likeliest token; of equals the lowest id wins, everywhere."""
     if temperature == 0.0:
         return _first_argmax(logits)
-    scaled = truncate(logits.float() / temperature, top_k, top_p, min_p)
+    logits = logits.float()
+    # The largest first: divided by a tiny temperature it would overflow.
+    scaled = truncate((logits - logits.max()) / temperature, top_k, top_p, min_p)
     return noisy_argmax(scaled, seed, position)
 
 

@@ -57,7 +57,7 @@ class LookupDrafter:
         answers, self._outbox = self._outbox, []
         return answers
 
-    def abandon(self, error: str) -> list[Message]:
+    def rescue(self) -> list[Message]:
         """Nothing here waits over a step."""
         return []
 

@@ -61,7 +61,7 @@ class Engine:
     @property
     def cached_tokens(self) -> int:
         """Tokens whose keys and values are kept, over all sessions."""
-        return sum(s.cache.length for s in self._sessions.values())
+        return sum(s.cache.length for s in list(self._sessions.values()))  # read from another thread
 
     def open(self, session: str, sampling: Sampling) -> None:
         """Begins a session with an empty text; one of that name begins again."""
@@ -108,11 +108,12 @@ class Engine:
         positions = torch.cat([where for where, _ in rows])
         device = self.model.device
         hidden = self.model.forward(tokens.to(device), positions.to(device), spans)
-        for work in batch:
+        outcomes = self._answer(batch, spans, hidden, positions)
+        for work in batch:  # only now: a step that raised has kept nothing
             held = self._sessions[work.session]
             held.cache.length += len(work.tokens)
             held.written = len(work.tokens)
-        return self._answer(batch, spans, hidden, positions)
+        return outcomes
 
     def _place(self, work: Work) -> tuple[Tensor, Tensor]:
         """The positions of a Work's tokens and the mask of what they see; makes room for them."""

@@ -1,5 +1,6 @@
 """What drafter and verifier have in common: both follow sessions' texts on an engine they rent."""
 
+import logging
 import time
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -17,6 +18,8 @@ from ringroad.actors.messages import (
     Welcome,
 )
 from ringroad.actors.texts import Behind, follow
+
+log = logging.getLogger(__name__)
 
 Ask = TypeVar("Ask", Draft, Consult)
 
@@ -95,26 +98,35 @@ class Tenant(Generic[Ask]):
 
     def step(self) -> list[Message]:
         """One forward pass for every question in hand; the answers it completed."""
+        answers = self._compute(list(self._tasks.values())) if self._tasks else []
+        told, self._outbox = self._outbox, []
+        return told + answers
+
+    def rescue(self) -> list[Message]:
+        """After a step that raised: every question by itself, so that only the one at fault fails."""
+        answers: list[Message] = []
+        for task in list(self._tasks.values()):
+            try:
+                answers += self._compute([task])
+            except Exception as error:  # any: the session is given up for it
+                log.exception("a session is given up")
+                answers.append(Failed(task.ask.session, task.ask.epoch, f"{type(error).__name__} in a step"))
+                self._drop(task.ask.session)
+        return answers
+
+    def _compute(self, tasks: list[Task[Ask]]) -> list[Message]:
         started = time.perf_counter()
-        batch = [self._prefill(task) or self._work(task) for task in self._tasks.values()]
-        outcomes = self._engine.step(batch) if batch else []
+        batch = [self._prefill(task) or self._work(task) for task in tasks]
+        outcomes = self._engine.step(batch)
         seconds = time.perf_counter() - started
-        answers, self._outbox = self._outbox, []
-        for work, outcome in zip(batch, outcomes, strict=True):
-            task = self._tasks[work.session]
+        answers: list[Message] = []
+        for task, work, outcome in zip(tasks, batch, outcomes, strict=True):
             task.seconds += seconds
             answer = self._answer(task, work, outcome) if outcome.tokens else None
             if answer is not None:
                 del self._tasks[work.session]
                 answers.append(answer)
         return answers
-
-    def abandon(self, error: str) -> list[Message]:
-        """Gives up every question in hand after a step that raised; says so for each."""
-        failed: list[Message] = [Failed(t.ask.session, t.ask.epoch, error) for t in self._tasks.values()]
-        for session in list(self._tasks):
-            self._drop(session)
-        return failed
 
     def _take(self, ask: Ask) -> None:
         held = self._held.get(ask.session)

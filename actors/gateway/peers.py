@@ -17,8 +17,8 @@ class Peers:
 
     def check(self, mode: Mode) -> None:
         """Raises Unavailable when nobody can speak in this mode now."""
-        if mode is Mode.SMALL:
-            if not any(peer.role == "drafter" and peer.model for peer in self.roster):
-                raise Unavailable("no drafter with a model is known")
-        elif not self.ready:
+        small_speaks = mode in (Mode.SMALL, Mode.ROUTED)
+        if small_speaks and not any(peer.role == "drafter" and peer.model for peer in self.roster):
+            raise Unavailable("no drafter with a model is known")
+        if mode is not Mode.SMALL and not self.ready:
             raise Unavailable("no verifier is known")

@@ -100,6 +100,11 @@ class Gateway:
         self._listener.cancel()
         await asyncio.gather(self._listener, return_exceptions=True)
 
+    def check_health(self) -> None:
+        """Raises RuntimeError when the gateway no longer hears its router and never will."""
+        if self._listener is None or self._listener.done():
+            raise RuntimeError("the gateway no longer listens to its router")
+
     async def _listen(self) -> None:
         while True:
             try:

@@ -70,7 +70,7 @@ class Sessions:
         self._idle.clear()
         try:
             await self._enter(request_id, session)
-            if not session.ended:  # by Abort, in line
+            if not (session.ended or session.cancelled):  # by Abort, in line or on its way out of it
                 await self._submit(session)
             yield session
         finally:
@@ -91,6 +91,9 @@ class Sessions:
         if session.cancelled or session.ended:
             return
         session.cancelled = True
+        if session.submit.session not in self._routed:  # its place has come, its turn to submit has not
+            session.end(reason)
+            return
         self._send(Cancel(session.submit.session, reason))
         session.settling = asyncio.get_running_loop().call_later(
             self._config.settle_seconds, session.end, reason

@@ -1,6 +1,8 @@
 """What an operator may set about the router."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ringroad.actors.messages import Policy
 from ringroad.actors.router.policies import RULES
@@ -15,13 +17,17 @@ class PolicyConfig(BaseModel):
     threshold: float = RULES["margin"].default
 
     def policy(self) -> Policy:
-        """As messages carry it. Raises ValueError for an unknown rule or a threshold out of range."""
+        """As messages carry it."""
+        return Policy(self.name, self.threshold)
+
+    @model_validator(mode="after")
+    def _is_known(self) -> Self:
         rule = RULES.get(self.name)
         if rule is None:
             raise ValueError(f"policy {self.name}: known are {', '.join(RULES)}")
         if not rule.lowest <= self.threshold <= rule.highest:
             raise ValueError(f"policy {self.name}: threshold {self.threshold} is out of range")
-        return Policy(self.name, self.threshold)
+        return self
 
 
 class RouterConfig(BaseModel):
@@ -29,10 +35,12 @@ class RouterConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    draft_tokens: int = Field(default=6, ge=0, le=16)
+    draft_tokens: int = Field(default=8, ge=0, le=16)
     policy: PolicyConfig = PolicyConfig()
-    # Where drafting for speculation stops before its budget, for guesses unlikely to stay.
-    until: PolicyConfig | None = None
-    heartbeat_seconds: float = Field(default=0.5, gt=0)
+    # Where drafting for speculation stops before its budget: after a guess this rule doubts, since
+    # what follows a wrong guess is wasted (docs/decisions/0005).
+    until: PolicyConfig | None = PolicyConfig(threshold=0.5)
+    # How often silent peers are looked for, and gateways told who is there.
+    heartbeat_seconds: float = Field(default=0.5, gt=0, le=1.0)
     # A peer not heard from for so long is taken for dead.
-    lost_after_seconds: float = Field(default=3.0, gt=0)
+    lost_after_seconds: float = Field(default=3.0, gt=1.0)  # two heartbeats of channel.py

@@ -39,6 +39,7 @@ class Peer:
 
     hello: Hello
     heard: float  # seconds on the caller's clock
+    welcome: str  # what it is greeted with
     sessions: set[str] = field(default_factory=set)
 
 
@@ -59,6 +60,7 @@ class Router:
 
     def __init__(self, config: RouterConfig, send: Send, name: str = "router") -> None:
         self._name = name
+        self._meetings = 0
         self._config = config
         self._send = send
         self._policy = config.policy.policy()
@@ -83,8 +85,7 @@ class Router:
             case Hello(role="gateway"):
                 self._gateways[sender] = now
                 self._send(sender, self.roster())
-            case Hello():
-                self._send(sender, Welcome(self._name))
+            case Hello(role="drafter" | "verifier"):
                 self._greet(sender, message, now)
             case _:
                 log.warning("dropped a %s, which is not for a router", type(message).__name__)
@@ -152,9 +153,14 @@ class Router:
         if sender in self._peers:
             peer = self._peers[sender]
             peer.hello, peer.heard = hello, now
+            self._send(sender, Welcome(peer.welcome))
             return
         log.info("met a %s (%s)", hello.role, hello.model or "no model")
-        self._peers[sender] = Peer(hello, now)
+        # A peer that comes back after it was taken for dead must void what it still holds, so every
+        # meeting has a name of its own.
+        self._meetings += 1
+        peer = self._peers[sender] = Peer(hello, now, f"{self._name}.{self._meetings}")
+        self._send(sender, Welcome(peer.welcome))  # before any session: it voids what came earlier
         for gateway in self._gateways:
             self._send(gateway, self.roster())
         for name, running in list(self._running.items()):
@@ -186,7 +192,7 @@ class Router:
     def _carry_out(self, name: str, running: Running, action: events.Action) -> None:
         match action:
             case events.OpenPeer(role, epoch):
-                self._tell(running, role, Open(name, epoch, running.sampling, running.state.limit))
+                self._tell(running, role, Open(name, epoch, running.sampling))
             case events.AskDraft(epoch, base, budget, until):
                 tokens = running.tokens[base:]
                 self._tell(running, DRAFTER, Draft(name, epoch, base, tokens, budget, until))

@@ -77,6 +77,7 @@ def begin(submit: Submit, budget: int, policy: Policy, until: Policy | None, pee
         budget = submit.draft_tokens
     if submit.mode in (Mode.SMALL, Mode.ROUTED):
         budget = max(1, budget)  # here a proposal is who speaks, not a way to be fast
+    wanted = submit.mode in (Mode.SPECULATIVE, Mode.ROUTED) and DRAFTER not in peers
     return State(
         mode=submit.mode,
         length=length,
@@ -87,6 +88,7 @@ def begin(submit: Submit, budget: int, policy: Policy, until: Policy | None, pee
         until=until,
         drafter=Peer(there=DRAFTER in peers),
         verifier=Peer(there=VERIFIER in peers),
+        counts=Counts(degraded=[DRAFTER]) if wanted else NOTHING,
     )
 
 
@@ -118,13 +120,15 @@ def advance(state: State, event: Event) -> Step:
             if isinstance(message, Forgotten):
                 state = _with_peer(state, role, replace(_peer(state, role), has=None))
                 return _ask(state) if state.asked == role else (state, [])
-            if role == VERIFIER:
+            if role == VERIFIER or state.mode is Mode.SMALL:
                 return _end(state, Finish.ERROR, message.error)
             return _without(_with_peer(state, role, Peer(False, state.drafter.epoch)), role)
 
 
 def _ask(state: State) -> Step:
     """Asks whoever has the next word: the drafter where guesses may help, else the verifier."""
+    if state.mode is Mode.SMALL and not state.drafter.there:
+        return replace(state, asked=DRAFTER), []  # until one is gained: nobody else may speak
     if state.guesses or not (room := _draft_room(state)):
         return _ask_verifier(state)
     state, actions = _opened(state, DRAFTER)
@@ -218,7 +222,7 @@ def _end(state: State, finish: Finish, error: str = "") -> Step:
 
 
 def _without(state: State, role: str) -> Step:
-    """Goes on after losing a role: the large model speaks for a drafter, nobody for a verifier."""
+    """Goes on after losing a role: the large model speaks for a drafter, but for mode small; nobody for a verifier."""
     if role not in state.counts.degraded:
         degraded = [*state.counts.degraded, role]
         state = replace(state, counts=_counted(state.counts, degraded=degraded))

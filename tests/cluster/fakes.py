@@ -79,6 +79,7 @@ class FakeGateway(inference_pb2_grpc.InferenceServiceServicer, control_pb2_grpc.
         self.seen: list[Message] = []
         self.deadlines: list[float | None] = []
         self.ended = threading.Event()
+        self._closing = threading.Event()
         self._server = grpc.server(ThreadPoolExecutor(8))
         inference_pb2_grpc.add_InferenceServiceServicer_to_server(self, self._server)
         control_pb2_grpc.add_ControlServiceServicer_to_server(self, self._server)
@@ -93,12 +94,13 @@ class FakeGateway(inference_pb2_grpc.InferenceServiceServicer, control_pb2_grpc.
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._closing.set()
         self._server.stop(None).wait()
 
     def hold(self, request: Request, context: grpc.ServicerContext) -> Iterator[Response]:
-        """A script: one delta, and then nothing until the client leaves."""
+        """A script: one delta, and then nothing."""
         yield HELLO[0]
-        self.ended.wait()
+        self._closing.wait()
 
     def Generate(self, request: Request, context: Any) -> Iterator[Response]:
         self.requests.append(request)

@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -21,29 +23,39 @@ def gateway() -> Iterator[FakeGateway]:
         yield gateway
 
 
+@contextmanager
+def generating(gateway: FakeGateway) -> Iterator["subprocess.Popen[bytes]"]:
+    command = [*RINGROAD, "generate", "--target", gateway.target, "hi"]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=environment, **pipes) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def test_ctrl_c_cancels_on_the_server_and_is_130(gateway: FakeGateway) -> None:
     gateway.script = gateway.hold
-    command = [*RINGROAD, "generate", "--target", gateway.target, "hi"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with generating(gateway) as process:
         assert process.stdout
         assert process.stdout.read(3) == b"Hel"  # as it comes, not at the end
         assert not gateway.ended.is_set()
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=SECONDS)
-    assert process.returncode == 130
+        assert process.returncode == 130
     assert b"Traceback" not in stderr
     assert gateway.ended.wait(SECONDS)
 
 
 def test_a_reader_that_has_enough_cancels_on_the_server(gateway: FakeGateway) -> None:
     gateway.script = lambda request, context: iter([HELLO[0]] * 10**6)
-    command = [*RINGROAD, "generate", "--target", gateway.target, "hi"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with generating(gateway) as process:
         assert process.stdout
+        assert process.stderr
         process.stdout.read(3)
         process.stdout.close()
         assert process.wait(SECONDS) == 1
-        assert process.stderr
         assert b"Traceback" not in process.stderr.read()
     assert gateway.ended.wait(SECONDS)
 

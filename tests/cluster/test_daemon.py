@@ -1,6 +1,7 @@
 """A cluster as a process: the real command line starts a launcher that only pretends."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from ringroad.cluster import daemon, processes
 from ringroad.cluster.cli import main
-from ringroad.cluster.client import Client
+from ringroad.cluster.client import AsyncClient, Client
 from tests.cluster import fakes
 
 SECONDS = 60.0  # for a process to start and end, on a busy machine
@@ -116,13 +117,13 @@ def test_ctrl_c_while_it_starts_leaves_nothing(config: Path, monkeypatch: pytest
     monkeypatch.setenv("RINGROAD_FAKE", "not ready")
     begun: list[daemon.Running] = []
 
-    def ready(client: Client) -> bool:
+    async def ready(client: AsyncClient) -> bool:
         if running := daemon.find():
             begun.append(running)
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
         return False
 
-    monkeypatch.setattr(Client, "ready", ready)
+    monkeypatch.setattr(AsyncClient, "ready", ready)
     assert ringroad("up", "--detach", "--config", str(config)).exit_code == 130
     assert gone(begun[0].process)
     assert daemon.find() is None
@@ -146,6 +147,7 @@ def test_in_the_foreground_it_is_found_and_ended_too(config: Path, state: Path) 
     ):
         while not client.ready():
             assert process.poll() is None
+        assert client.server_info().version == str(state)
         assert ringroad("status").exit_code == 0
         assert os.getsid(process.pid) == os.getsid(0)
         assert ringroad("down").exit_code == 0  # and this test, of the same session, lives on

@@ -1,7 +1,8 @@
 """Who ends with a process, and who must not."""
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,14 @@ def no_settling(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "_SETTLE_SECONDS", 0.2)
 
 
-def shell(script: str, *arguments: str, **options: Any) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        ["sh", "-c", script, "sh", *arguments], stdout=subprocess.PIPE, text=True, **options
-    )
+@contextmanager
+def shell(script: str, *arguments: str, **options: Any) -> Iterator["subprocess.Popen[str]"]:
+    command = ["sh", "-c", script, "sh", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def said(process: "subprocess.Popen[str]") -> str:
@@ -58,9 +63,10 @@ def test_a_deaf_family_is_killed() -> None:
 
 
 def test_an_orphan_of_the_heads_session_ends_with_it() -> None:
-    script = "(sleep 600 & echo $!); sleep 600 & wait"
+    script = "(sleep 600 & echo $!); echo left; sleep 600 & wait"
     with shell(script, start_new_session=True) as process:
         orphan = int(said(process))
+        assert said(process) == "left"
         head = psutil.Process(process.pid)
         assert orphan not in [child.pid for child in head.children(recursive=True)]
         Family(head).end(SECONDS)
@@ -74,7 +80,6 @@ def test_a_head_that_leads_no_session_leaves_its_own_alone() -> None:
         Family(psutil.Process(process.pid)).end(SECONDS)
         assert gone([process.pid, worker])
         assert sibling.poll() is None
-        sibling.kill()
 
 
 def test_a_family_already_gone_ends_at_once() -> None:
@@ -88,10 +93,8 @@ def test_a_family_already_gone_ends_at_once() -> None:
 
 def test_what_cannot_be_ended_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "_KILL_SECONDS", 0.2)
-    with shell("exec sleep 600") as process:
-        with monkeypatch.context() as deaf:
-            deaf.setattr(psutil.Process, "terminate", lambda self: None)
-            deaf.setattr(psutil.Process, "kill", lambda self: None)
-            with pytest.raises(processes.StillAlive, match=str(process.pid)):
-                Family(psutil.Process(process.pid)).end(0.1)
-        process.kill()
+    with shell("exec sleep 600") as process, monkeypatch.context() as deaf:
+        deaf.setattr(psutil.Process, "terminate", lambda self: None)
+        deaf.setattr(psutil.Process, "kill", lambda self: None)
+        with pytest.raises(processes.StillAlive, match=str(process.pid)):
+            Family(psutil.Process(process.pid)).end(0.1)

@@ -67,7 +67,7 @@ def running(folder: Path, large: str, small: str, weights: str) -> Iterator[Clus
     config = folder / "cluster.toml"
     config.write_text(
         f'name = "test"\n[gateway]\nport = {port}\n[drafter]\nmodel = "{small}"\nweights = "int4"\n'
-        f'cores = [0]\n[verifier]\nmodel = "{large}"\nweights = "{weights}"\ncores = [1]\n'
+        f'[verifier]\nmodel = "{large}"\nweights = "{weights}"\n'
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RINGROAD_STATE", str(folder / "state"))

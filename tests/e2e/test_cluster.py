@@ -1,5 +1,6 @@
 """A whole cluster with SmolLM2: the modes, the promises, and what happens when a process dies."""
 
+import contextlib
 import ipaddress
 import threading
 from collections.abc import Iterator
@@ -150,14 +151,31 @@ def test_a_killed_role_costs_a_pause_and_no_token(cluster: Cluster, role: str) -
         ids, degraded = got.result(timeout=120)
     assert ids == expected.ids
     assert degraded == [role]
-    # Ray brings the role back, and it serves again.
-    replaced = threading.Event()
-    for _ in range(600):
-        with Client(cluster.target) as client:
-            if {r.name for r in client.server_info().roles} == {"drafter", "verifier"}:
-                break
-        replaced.wait(0.1)
+    _whole_again(cluster)
+    again = cluster.generate(PROMPT, **options)
+    assert again.ids == expected.ids
+    assert list(again.usage.degraded) == []
+
+
+@pytest.mark.parametrize("part", ["router", "gateway"])
+def test_a_killed_router_or_gateway_comes_back(cluster: Cluster, part: str) -> None:
+    options = {"mode": "speculative", "seed": 22, "temperature": 0.8, "max_tokens": 30}
+    expected = cluster.generate(PROMPT, **options)
+    cluster.replica(part).kill()
+    _whole_again(cluster)
     assert cluster.generate(PROMPT, **options).ids == expected.ids
+    _eventually(cluster)
+
+
+def _whole_again(cluster: Cluster) -> None:
+    """Ray brings what was killed back, and the roles find each other again."""
+    pause = threading.Event()
+    for _ in range(600):
+        with Client(cluster.target) as client, contextlib.suppress(CallFailed):
+            if client.ready() and {r.name for r in client.server_info().roles} == {"drafter", "verifier"}:
+                return
+        pause.wait(0.1)
+    pytest.fail("what was killed did not come back within a minute")
 
 
 def _generate_and_tell(

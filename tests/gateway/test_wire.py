@@ -50,6 +50,7 @@ def turns(*turns: tuple[str, str]) -> dict[str, Any]:
         ("stop[1]", {"prompt": "hi", "stop": ["x", ""]}),
         ("stop[0]", {"prompt": "hi", "stop": ["x" * 257]}),
         ("speculation.draft_tokens", {"prompt": "hi", "speculation": {"draft_tokens": 17}}),
+        ("speculation.draft_tokens", {"prompt": "hi", "mode": MODE_ROUTED, "speculation": {"draft_tokens": 0}}),
         ("speculation", {"prompt": "hi", "mode": MODE_LARGE, "speculation": {"draft_tokens": 0}}),
         ("speculation", {"prompt": "hi", "mode": MODE_SMALL, "speculation": {}}),
         ("routing", {"prompt": "hi", "routing": {"policy": "margin"}}),

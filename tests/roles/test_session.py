@@ -243,7 +243,35 @@ def test_beginning_twice_asks_once() -> None:
 
 
 @pytest.mark.parametrize("answers", range(8))
-@pytest.mark.parametrize("mode", MODES)
+def test_small_waits_for_a_drafter_since_nobody_else_may_speak(answers: int) -> None:
+    run, undisturbed = script(Mode.SMALL, max_tokens=40), script(Mode.SMALL, max_tokens=40)
+    undisturbed.run()
+    for _ in range(answers):
+        run.answer()
+    run.lose(DRAFTER)
+    run.run()
+    assert run.ends == []
+    run.tell(Gained(DRAFTER))
+    run.run()
+    assert run.text == undisturbed.text
+    assert set(run.speakers) == {Speaker.SMALL_KEPT}
+    assert run.state.counts.degraded == [DRAFTER]
+
+
+def test_small_ends_when_its_drafter_gives_the_session_up() -> None:
+    run = script(Mode.SMALL)
+    run.tell(From(DRAFTER, Failed("s", run.state.drafter.epoch, "broken")))
+    assert run.ends == [End(Finish.ERROR, "broken")]
+
+
+def test_a_drafter_missing_from_the_start_is_reported() -> None:
+    for mode in (Mode.SPECULATIVE, Mode.ROUTED):
+        assert begun(submit(mode), VERIFIER).counts.degraded == [DRAFTER]
+    assert begun(submit(Mode.LARGE), VERIFIER).counts.degraded == []
+
+
+@pytest.mark.parametrize("answers", range(8))
+@pytest.mark.parametrize("mode", [Mode.LARGE, Mode.SPECULATIVE, Mode.ROUTED])
 def test_losing_the_drafter_leaves_the_word_to_the_large_model(mode: Mode, answers: int) -> None:
     run = script(mode, max_tokens=40)
     for _ in range(answers):

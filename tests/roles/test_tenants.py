@@ -31,13 +31,13 @@ Tenant = ModelDrafter | Verifier
 
 def verifier(chunk: int = 256) -> Verifier:
     made = Verifier(Engine(MODEL), "tiny", chunk)
-    made.receive(Open("s", 0, WARM, 500))
+    made.receive(Open("s", 0, WARM))
     return made
 
 
 def drafter(chunk: int = 256) -> ModelDrafter:
     made = ModelDrafter(Engine(MODEL), "tiny", chunk)
-    made.receive(Open("s", 0, WARM, 500))
+    made.receive(Open("s", 0, WARM))
     return made
 
 
@@ -144,7 +144,7 @@ def test_what_is_not_held_is_forgotten(make: type[Tenant]) -> None:
     assert ask("s", 1, 0) == [Forgotten("s", 1)]
     assert ask("s", 0, 1) == [Forgotten("s", 0)]
     assert not isinstance(ask("s", 0, 0)[0], Forgotten)
-    role.receive(Open("s", 1, WARM, 500))
+    role.receive(Open("s", 1, WARM))
     assert ask("s", 0, 0) == [Forgotten("s", 0)]
     assert ask("s", 1, 5) == [Forgotten("s", 1)]
     role.receive(Close("s"))
@@ -155,7 +155,7 @@ def test_what_is_not_held_is_forgotten(make: type[Tenant]) -> None:
 
 @pytest.mark.parametrize("make", [verifier, drafter])
 def test_opening_or_closing_drops_the_question_in_hand(make: type[Tenant]) -> None:
-    for end in (Open("s", 1, WARM, 500), Close("s"), Welcome("another")):
+    for end in (Open("s", 1, WARM), Close("s"), Welcome("another")):
         role = make()
         role.receive(
             Draft("s", 0, 0, TEXT, 3) if isinstance(role, ModelDrafter) else Consult("s", 0, 0, TEXT)
@@ -167,12 +167,21 @@ def test_opening_or_closing_drops_the_question_in_hand(make: type[Tenant]) -> No
         assert role.hello().cached_tokens == 0
 
 
-def test_a_failed_step_is_told_and_freed() -> None:
+def test_of_a_step_that_raises_only_the_session_at_fault_is_given_up() -> None:
     judge = verifier()
+    judge.receive(Open("bad", 0, WARM))
     judge.receive(Consult("s", 0, 0, TEXT))
-    assert judge.abandon("broken") == [Failed("s", 0, "broken")]
+    judge.receive(Consult("bad", 0, 0, [SHAPE.vocabulary + 5]))  # no such token: the embedding raises
+    with pytest.raises(IndexError):
+        judge.step()
+    answers = judge.rescue()
+    assert {type(a): a.session for a in answers} == {Verdict: "s", Failed: "bad"}
+    assert [a.token for a in answers if isinstance(a, Verdict)] == LONG[:1]
     assert not judge.busy
+    assert judge.hello().sessions == 1
+    judge.receive(Close("s"))
     assert (judge.hello().sessions, judge.hello().cached_tokens) == (0, 0)
+
 
 
 def test_hello_says_who() -> None:
