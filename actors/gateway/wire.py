@@ -130,7 +130,7 @@ def _draft_tokens(request: inference_pb2.GenerateRequest, mode: Mode) -> int | N
     if request.speculation.draft_tokens > MAX_DRAFT_TOKENS:
         raise InvalidField("speculation.draft_tokens", f"must be from 0 to {MAX_DRAFT_TOKENS}")
     if mode is Mode.ROUTED and request.speculation.draft_tokens == 0:
-        raise InvalidField("speculation.draft_tokens", "must be at least 1 in mode routed: the drafter speaks there")
+        raise InvalidField("speculation.draft_tokens", "must be at least 1 in mode routed")
     return request.speculation.draft_tokens
 
 

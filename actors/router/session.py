@@ -222,7 +222,7 @@ def _end(state: State, finish: Finish, error: str = "") -> Step:
 
 
 def _without(state: State, role: str) -> Step:
-    """Goes on after losing a role: the large model speaks for a drafter, but for mode small; nobody for a verifier."""
+    """Goes on after losing a role: the large model speaks for a drafter (not in mode small)."""
     if role not in state.counts.degraded:
         degraded = [*state.counts.degraded, role]
         state = replace(state, counts=_counted(state.counts, degraded=degraded))

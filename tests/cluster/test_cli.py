@@ -90,8 +90,8 @@ def test_every_option_reaches_the_request(gateway: FakeGateway) -> None:
 
 
 def test_a_dash_reads_the_prompt_from_standard_input(gateway: FakeGateway) -> None:
-    assert generate(gateway, "-", stdin=TEXT).exit_code == 0
-    assert gateway.requests == [generate_request(user(TEXT))]
+    assert generate(gateway, "-", stdin=TEXT * 2).exit_code == 0
+    assert gateway.requests == [generate_request(user(TEXT * 2))]
     wrong = generate(gateway, "-", stdin=b"\xff")
     assert (wrong.exit_code, wrong.stderr) == (2, "ringroad: standard input is not UTF-8\n")
 

@@ -50,7 +50,10 @@ def turns(*turns: tuple[str, str]) -> dict[str, Any]:
         ("stop[1]", {"prompt": "hi", "stop": ["x", ""]}),
         ("stop[0]", {"prompt": "hi", "stop": ["x" * 257]}),
         ("speculation.draft_tokens", {"prompt": "hi", "speculation": {"draft_tokens": 17}}),
-        ("speculation.draft_tokens", {"prompt": "hi", "mode": MODE_ROUTED, "speculation": {"draft_tokens": 0}}),
+        (
+            "speculation.draft_tokens",
+            {"prompt": "hi", "mode": MODE_ROUTED, "speculation": {"draft_tokens": 0}},
+        ),
         ("speculation", {"prompt": "hi", "mode": MODE_LARGE, "speculation": {"draft_tokens": 0}}),
         ("speculation", {"prompt": "hi", "mode": MODE_SMALL, "speculation": {}}),
         ("routing", {"prompt": "hi", "routing": {"policy": "margin"}}),
@@ -158,7 +161,7 @@ async def test_what_is_asked_reaches_the_router(serving: Any) -> None:
         sampling={"temperature": 0.5, "top_k": 7, "top_p": 0.25, "min_p": 0.125, "seed": 2**64 - 1},
         max_tokens=62,
         mode=MODE_ROUTED,
-        speculation={"draft_tokens": 0},
+        speculation={"draft_tokens": 1},
         routing={"policy": "margin", "threshold": 0.25},
         request_id="A.b_c-9",
         ignore_eos=True,
@@ -172,7 +175,7 @@ async def test_what_is_asked_reaches_the_router(serving: Any) -> None:
         assert submit.mode is Mode.ROUTED
         assert submit.sampling == Sampling(seed=2**64 - 1, temperature=0.5, top_k=7, top_p=0.25, min_p=0.125)
         assert submit.ends == []
-        assert submit.draft_tokens == 0
+        assert submit.draft_tokens == 1
         assert submit.policy == Policy("margin", 0.25)
         call.cancel()
 

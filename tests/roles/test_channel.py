@@ -88,9 +88,7 @@ def test_a_spoke_follows_the_hub_to_another_place(spoke: Callable[[Callable[[], 
     new.close()
 
 
-def test_bytes_that_are_no_message_harm_nobody(
-    hub: Hub, spoke: Callable[[Callable[[], str]], Spoke]
-) -> None:
+def test_bytes_that_are_no_message_harm_nobody(hub: Hub, spoke: Callable[[Callable[[], str]], Spoke]) -> None:
     role = spoke(lambda: hub.address)
     sender, _ = first(hub)
     hub._socket.send_multipart((sender, b"\xc1 no message"))
@@ -120,16 +118,16 @@ def test_a_gateway_hears_loses_and_finds_the_hub_under_a_new_name(hub: Hub) -> N
             await link.receive()
         with pytest.raises(LinkLost):
             await link.send(Hello("gateway"))
-        names = []
+        names: list[bytes] = []
         for _ in range(2):
             hearing = asyncio.create_task(link.receive())
-            sender, _ = await asyncio.to_thread(first, hub)
+            while (sender := (await asyncio.to_thread(first, hub))[0]) in names:
+                pass  # a greeting from before the silence
             hub.send(sender, Roster([]))
             assert await hearing == Roster([])
             with pytest.raises(LinkLost, match="silent"):
                 await link.receive()
             names.append(sender)
-        assert names[0] != names[1]
         link.close()
 
     asyncio.run(life())

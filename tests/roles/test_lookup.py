@@ -9,7 +9,7 @@ from ringroad.actors.messages import Close, Draft, Forgotten, Message, Open, Pro
 
 def opened(epoch: int = 0) -> LookupDrafter:
     drafter = LookupDrafter()
-    drafter.receive(Open("s", epoch, Sampling(), 100))
+    drafter.receive(Open("s", epoch, Sampling()))
     return drafter
 
 
@@ -59,7 +59,7 @@ def test_what_is_not_held_is_forgotten() -> None:
     assert asked(drafter, Draft("s", 2, 0, [1], 2)) == Forgotten("s", 2)
     assert asked(drafter, Draft("s", 3, 1, [1], 2)) == Forgotten("s", 3)
     asked(drafter, Draft("s", 3, 0, [1], 2))
-    drafter.receive(Open("s", 4, Sampling(), 100))
+    drafter.receive(Open("s", 4, Sampling()))
     assert asked(drafter, Draft("s", 4, 1, [1], 2)) == Forgotten("s", 4), "opened again: empty"
     drafter.receive(Close("s"))
     assert asked(drafter, Draft("s", 4, 0, [1], 2)) == Forgotten("s", 4)
@@ -68,7 +68,7 @@ def test_what_is_not_held_is_forgotten() -> None:
 def test_another_router_voids_everything_and_the_same_nothing() -> None:
     drafter = LookupDrafter()
     drafter.receive(Welcome("one"))
-    drafter.receive(Open("s", 0, Sampling(), 100))
+    drafter.receive(Open("s", 0, Sampling()))
     drafter.receive(Welcome("one"))
     assert drafter.hello().sessions == 1
     drafter.receive(Welcome("two"))

@@ -183,7 +183,6 @@ def test_of_a_step_that_raises_only_the_session_at_fault_is_given_up() -> None:
     assert (judge.hello().sessions, judge.hello().cached_tokens) == (0, 0)
 
 
-
 def test_hello_says_who() -> None:
     judge = verifier()
     answered(judge, Consult("s", 0, 0, TEXT))

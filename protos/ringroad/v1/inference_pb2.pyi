@@ -252,7 +252,9 @@ class Speculation(_message.Message):
 
     DRAFT_TOKENS_FIELD_NUMBER: _builtins.int
     draft_tokens: _builtins.int
-    """Tokens guessed per consult, 0 to 16; 0 is no speculation. Default: the server's choice."""
+    """Tokens guessed at a time, 0 to 16; 0 is no speculation, and refused in MODE_ROUTED. Default: the
+    server's choice.
+    """
     def __init__(
         self,
         *,
