@@ -21,10 +21,9 @@ import ray
 from ray import serve
 
 from ringroad.actors.errors import Unavailable
-from ringroad.actors.tokenizer import Tokenizer
-from ringroad.cluster.config import ClusterConfig, ConfigError, load_config
+from ringroad.cluster.config import ClusterConfig, load_config
 from ringroad.cluster.deployments import application, places
-from ringroad.cluster.models import locate
+from ringroad.cluster.roles import check_models
 
 OBJECT_STORE_BYTES = 100 * 1024 * 1024  # nothing large goes through Ray's object store here
 
@@ -64,18 +63,6 @@ def deploy(config: ClusterConfig) -> None:
         serve.run(application(config), name="ringroad", route_prefix=None)
     except RuntimeError as error:  # Serve's word for a role whose constructor keeps failing
         raise Unavailable(str(error)) from error
-
-
-def check_models(config: ClusterConfig) -> None:
-    """Raises ModelNotCached for a model that is missing, ConfigError for a pair that does not match."""
-    large = Tokenizer.open(locate(config.verifier.model))
-    if not config.drafter.model:
-        return
-    small = Tokenizer.open(locate(config.drafter.model))
-    if small.fingerprint != large.fingerprint:
-        raise ConfigError(
-            f"drafter.model: {config.drafter.model} and {config.verifier.model} have different vocabularies"
-        )
 
 
 @contextmanager

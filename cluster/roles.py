@@ -1,4 +1,4 @@
-"""Builds the plain roles with their models from their configurations."""
+"""Builds the plain roles with their models from their configurations. Knows nothing of Ray."""
 
 import os
 
@@ -11,9 +11,23 @@ from ringroad.actors.engine.engine import Engine
 from ringroad.actors.engine.model import Model
 from ringroad.actors.engine.weights import open_weights
 from ringroad.actors.role import Role
+from ringroad.actors.tokenizer import Tokenizer
 from ringroad.actors.verifier.config import VerifierConfig
 from ringroad.actors.verifier.verifier import Verifier
+from ringroad.cluster.config import ClusterConfig, ConfigError
 from ringroad.cluster.models import locate
+
+
+def check_models(config: ClusterConfig) -> None:
+    """Raises ModelNotCached for a model that is missing, ConfigError for a pair that does not match."""
+    large = Tokenizer.open(locate(config.verifier.model))
+    if not config.drafter.model:
+        return
+    small = Tokenizer.open(locate(config.drafter.model))
+    if small.fingerprint != large.fingerprint:
+        raise ConfigError(
+            f"drafter.model: {config.drafter.model} and {config.verifier.model} have different vocabularies"
+        )
 
 
 def build_verifier(config: VerifierConfig) -> Verifier:

@@ -1,0 +1,44 @@
+"""The configuration: read once, every wrong key named, and a pair that does not match refused."""
+
+from pathlib import Path
+
+import pytest
+
+from ringroad.cluster.config import ClusterConfig, ConfigError, load_config
+from ringroad.cluster.roles import check_models
+
+LOCAL = Path(__file__).parents[2] / "deploy/local.toml"
+
+
+def test_the_shipped_file_is_the_default() -> None:
+    assert load_config(LOCAL) == load_config(None) == ClusterConfig()
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("nmae = 'x'", "nmae"),
+        ("[gateway]\nprot = 1", "gateway.prot"),
+        ("[drafter]\nweights = 'int3'", "drafter.weights"),
+        ("[verifier]\nweights = 'bf16'", "verifier.model"),
+        ("[router]\ndraft_tokens = 17", "router.draft_tokens"),
+        ("[router.policy]\nname = 'coin'", "coin"),
+        ("[router.policy]\nthreshold = 1.5", "1.5"),
+        ("host = 'localhost'", "host"),
+        ("[ray]\nstart_seconds = 5", "ray.start_seconds"),
+        ("name = ", "cluster.toml"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, text: str, named: str) -> None:
+    file = tmp_path / "cluster.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=named):
+        load_config(file)
+
+
+def test_models_of_different_vocabularies_are_no_pair(tmp_path: Path) -> None:
+    file = tmp_path / "cluster.toml"
+    file.write_text("[drafter]\nmodel = 'smollm2-135m'\n[verifier]\nmodel = 'qwen2.5-coder-1.5b'")
+    with pytest.raises(ConfigError, match="different vocabularies"):
+        check_models(load_config(file))
+    check_models(ClusterConfig())
