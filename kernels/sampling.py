@@ -54,10 +54,25 @@ def draw(
     dtype. Temperature 0 takes the likeliest token; of equals the lowest id wins, everywhere."""
     if temperature == 0.0:
         return _first_argmax(logits)
+    return noisy_argmax(_scaled(logits, temperature, top_k, top_p, min_p), seed, position)
+
+
+def distribution(
+    logits: torch.Tensor, *, temperature: float, top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0
+) -> torch.Tensor:
+    """What `draw` draws from, over positions: [vocabulary] fp32. Temperature 0: all on its one token."""
+    if temperature == 0.0:
+        certain = torch.zeros_like(logits, dtype=torch.float32)
+        certain[_first_argmax(logits)] = 1.0
+        return certain
+    return _scaled(logits, temperature, top_k, top_p, min_p).softmax(-1)
+
+
+def _scaled(logits: torch.Tensor, temperature: float, top_k: int, top_p: float, min_p: float) -> torch.Tensor:
+    """Logits over temperature, less what truncation leaves out: [vocabulary] fp32."""
     logits = logits.float()
     # The largest first: divided by a tiny temperature it would overflow.
-    scaled = truncate((logits - logits.max()) / temperature, top_k, top_p, min_p)
-    return noisy_argmax(scaled, seed, position)
+    return truncate((logits - logits.max()) / temperature, top_k, top_p, min_p)
 
 
 def _first_argmax(scores: torch.Tensor) -> int:

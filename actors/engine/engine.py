@@ -1,6 +1,6 @@
 """The model room that drafter and verifier rent: tokens in, coupled tokens out.
 
-Logits never leave it. A step computes new tokens of many sessions in one forward pass, and gives
+Logits never leave it; distributions do, to whoever asks in the same process. A step computes new tokens of many sessions in one forward pass, and gives
 each the same bits whatever else is in the pass (docs/decisions/0001).
 """
 
@@ -26,6 +26,7 @@ class Work:
     parents: Sequence[int] | None = None  # of each token: an earlier one of these, or -1
     answers: int = 1  # how many of the tokens, from the last backwards, want an outcome
     features: bool = False
+    distributions: bool = False  # answered with what a token is drawn from, in place of a draw
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Outcome:
 
     tokens: list[int]
     features: Features | None = None
+    # [answers, vocabulary] fp32, after temperature and truncation; never for a wire.
+    distributions: Tensor | None = field(default=None, compare=False)
 
 
 @dataclass
@@ -146,6 +149,10 @@ class Engine:
         for work in batch:
             mine = slice(at, at + work.answers)
             sampling = self._sessions[work.session].sampling
+            if work.distributions:
+                outcomes.append(Outcome([], distributions=_distributions(logits[mine], sampling)))
+                at += work.answers
+                continue
             next_positions = positions[wanted[mine]] + 1
             tokens = [
                 _draw(row, sampling, int(position))
@@ -166,6 +173,20 @@ def _draw(logits: Tensor, sampling: Sampling, position: int) -> int:
         top_p=sampling.top_p,
         min_p=sampling.min_p,
     )
+
+
+def _distributions(logits: Tensor, sampling: Sampling) -> Tensor:
+    rows = [
+        draws.distribution(
+            row,
+            temperature=sampling.temperature,
+            top_k=sampling.top_k,
+            top_p=sampling.top_p,
+            min_p=sampling.min_p,
+        )
+        for row in logits
+    ]
+    return torch.stack(rows)
 
 
 def _features(logits: Tensor) -> Features:

@@ -1,4 +1,4 @@
-"""Which guesses may stay: the hard rule, as a pure function."""
+"""Coupled sampling: a guess stays where the large model, given the same noise, says the same."""
 
 from collections.abc import Sequence
 
