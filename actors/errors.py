@@ -26,5 +26,9 @@ class TooBusy(RingroadError):
         self.retry_seconds = retry_seconds
 
 
+class CacheFull(RingroadError):
+    """No block of a role's cache can be freed: sessions hold them all."""
+
+
 class ModelError(RingroadError):
     """A model's files are missing, damaged or of a kind no engine here runs."""

@@ -213,8 +213,10 @@ class Hello(Message, frozen=True):
     vocabulary: int = 0
     context: int = 0  # tokens
     sessions: int = 0
-    cached_tokens: int = 0
+    cached_tokens: int = 0  # that sessions hold, before any sharing
     memory_bytes: int = 0
+    idle_tokens: int = 0  # kept in the cache for a text with the same beginning
+    found_share: float = 0.0  # of all tokens of prompts, those found in the cache
 
 
 ToRouter = Submit | Cancel | Proposal | Verdict | Forgotten | Failed | Hello

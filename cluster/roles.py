@@ -32,17 +32,18 @@ def check_models(config: ClusterConfig) -> None:
 
 def build_verifier(config: VerifierConfig) -> Verifier:
     """The large model, loaded. Raises ModelError or ModelNotCached."""
-    return Verifier(_engine(config), config.model, config.prefill_chunk)
+    return Verifier(_engine(config), config.model, config.prefill_chunk, config.step_tokens)
 
 
 def build_drafter(config: DrafterConfig) -> Role:
     """The small model, loaded, or prompt lookup where there is none."""
     if not config.model:
         return LookupDrafter()
-    return ModelDrafter(_engine(config), config.model, config.prefill_chunk)
+    return ModelDrafter(_engine(config), config.model, config.prefill_chunk, config.step_tokens)
 
 
 def _engine(config: DrafterConfig | VerifierConfig) -> Engine:
     threads = len(config.cores) or os.cpu_count() or 1
     torch.set_num_threads(threads)
-    return Engine(Model(open_weights(locate(config.model)), config.weights, threads, config.device))
+    model = Model(open_weights(locate(config.model)), config.weights, threads, config.device)
+    return Engine(model, round(config.cache_gigabytes * 1e9))

@@ -18,3 +18,7 @@ class DrafterConfig(BaseModel):
     cores: list[int] = []
     replicas: int = Field(default=1, ge=1)
     prefill_chunk: int = Field(default=256, ge=16)  # prompt tokens of a session per step
+    # Tokens of a step: those of sessions that decode, always, and as many of prompts as are left.
+    step_tokens: int = Field(default=256, ge=16)
+    # The most that keys and values take, those kept for texts that begin alike included; in 10^9 bytes.
+    cache_gigabytes: float = Field(default=2.0, gt=0)

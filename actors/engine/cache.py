@@ -1,51 +1,124 @@
-"""The keys and values of one session: grows by whole attention blocks, rolls back exactly."""
+"""The keys and values of one session: a table of blocks that grows as it needs, rolls back exactly."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from ringroad.actors.engine.weights import Shape
+from ringroad.actors.engine.pool import BLANK, BLOCK, Pool
+from ringroad.actors.errors import CacheFull
 from ringroad.kernels.attention import span
 
 
 class Cache:
     """Keys and values of `length` tokens, and room behind them for the tokens of a step."""
 
-    def __init__(self, shape: Shape, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, pool: Pool) -> None:
         self.length = 0
-        places = (shape.layers, 2, shape.kv_heads, 0, shape.head_dim)
-        self._data = torch.empty(places, dtype=dtype, device=device)
+        self._pool = pool
+        self._blocks: list[int] = []
+        self._table: Tensor | None = None
+        self._rows: Tensor | None = None  # of one layer, as `_gathered` reads them
 
     @property
     def places(self) -> int:
         """Tokens there is memory for."""
-        return self._data.shape[3]
+        return len(self._blocks) * BLOCK
 
     def reserve(self, tokens: int) -> None:
-        """Makes room for `tokens` in all. Grows by half at least, so that copying stays linear."""
-        if tokens <= self.places:
-            return
-        old = self._data
-        # Zeros, because attention multiplies what it masks by zero: garbage could be a NaN.
-        self._data = old.new_zeros(*old.shape[:3], span(max(tokens, self.places * 3 // 2)), old.shape[4])
-        self._data[:, :, :, : self.length] = old[:, :, :, : self.length]
+        """Makes room for `tokens` in all, those from `length` on to be written: a block that others
+        read as well is copied first. Raises CacheFull, then nothing has changed."""
+        try:
+            self._own(self.length, tokens)
+        except CacheFull:
+            self.truncate(self.length)
+            raise
 
     def write(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Puts key and value [rows, kv_heads, head_dim] behind what is kept, without keeping them yet.
 
-        Returns all keys and values that attention reads, those included: [kv_heads, span, head_dim].
+        Returns all keys and values that attention reads, those included: [kv_heads, span, head_dim],
+        a copy.
         """
         end = self.length + len(key)
-        data = self._data[layer]
-        data[0, :, self.length : end] = key.transpose(0, 1)
-        data[1, :, self.length : end] = value.transpose(0, 1)
-        reach = span(end)
-        return data[0, :, :reach], data[1, :, :reach]
+        rows = torch.stack([key, value]).transpose(1, 2)  # [2, kv_heads, rows, head_dim]
+        at = self.length
+        while at < end:
+            offset = at % BLOCK
+            stop = min(end, at - offset + BLOCK)
+            block = self._pool.data[self._blocks[at // BLOCK], layer]
+            block[:, :, offset : offset + stop - at] = rows[:, :, at - self.length : stop - self.length]
+            at = stop
+        return self._gathered(layer, span(end))
+
+    def table(self) -> Tensor:
+        """Where the blocks lie in a CPU's memory: addresses [places / BLOCK] int64."""
+        if self._table is None:
+            offsets = torch.tensor(self._blocks, dtype=torch.int64) * self._pool.block_bytes
+            self._table = offsets + self._pool.data.data_ptr()
+        return self._table
 
     def keep(self, start: int, path: Sequence[int]) -> None:
         """Keeps `start` tokens and, of those written behind them, only `path`, in its order."""
+        end = start + len(path)
         if any(node != i for i, node in enumerate(path)):
-            nodes = torch.tensor([start + node for node in path], device=self._data.device)
-            self._data[:, :, :, start : start + len(path)] = self._data.index_select(3, nodes)
-        self.length = start + len(path)
+            self._own(start, end)
+            data = self._pool.data
+            blocks = torch.tensor(self._blocks, device=data.device)
+            nodes = torch.tensor([start + node for node in path], device=data.device)
+            places = torch.arange(start, end, device=data.device)
+            moved = data[blocks[nodes // BLOCK], :, :, :, nodes % BLOCK]  # a copy, as the two may overlap
+            data[blocks[places // BLOCK], :, :, :, places % BLOCK] = moved
+        self.length = end
+
+    def truncate(self, length: int) -> None:
+        """Rolls back to the first `length` tokens and lets go of the blocks behind them."""
+        self.length = length
+        for block in reversed(self._blocks[-(-length // BLOCK) :]):  # last first: so they are evicted, too
+            self._pool.drop(block)
+        self._replace(-(-length // BLOCK), [])
+
+    def publish(self, index: int, key: bytes) -> None:
+        """Makes the full block at `index` known by its key."""
+        known = self._pool.publish(key, self._blocks[index])
+        if known != self._blocks[index]:
+            self._blocks[index] = known
+            self._changed()
+
+    def take_over(self, index: int, blocks: Sequence[int], length: int) -> None:
+        """Holds known blocks from `index` on, in place of what stood there. `length` tokens are kept then."""
+        for block in blocks:
+            self._pool.hold(block)
+        self.truncate(min(self.length, index * BLOCK))
+        self._replace(index, blocks)
+        self.length = length
+
+    def _own(self, start: int, stop: int) -> None:
+        """Makes the places from `start` to `stop` writable."""
+        for index in range(start // BLOCK, -(-stop // BLOCK)):
+            if index == len(self._blocks):
+                self._replace(index, [self._pool.take()])
+                continue
+            owned = self._pool.own(self._blocks[index])
+            if owned != self._blocks[index]:
+                self._blocks[index] = owned
+                self._changed()
+
+    def _replace(self, index: int, blocks: Sequence[int]) -> None:
+        self._blocks[index:] = blocks
+        self._changed()
+
+    def _changed(self) -> None:
+        self._table = self._rows = None
+
+    def _gathered(self, layer: int, reach: int) -> tuple[Tensor, Tensor]:
+        layers, _, kv_heads, _, head_dim = self._pool.data.shape[1:]
+        if self._rows is None or self._rows.shape[1] != reach // BLOCK:
+            blocks = torch.full((reach // BLOCK,), BLANK)
+            blocks[: len(self._blocks)] = torch.tensor(self._blocks)[: len(blocks)]
+            rows = blocks * (layers * 2 * kv_heads) + torch.arange(2 * kv_heads).unsqueeze(1)
+            self._rows = rows.to(self._pool.data.device)
+        rows = self._rows + layer * 2 * kv_heads  # [2 * kv_heads, blocks]
+        found = self._pool.data.view(-1, BLOCK, head_dim).index_select(0, rows.view(-1))
+        keys, values = found.view(2, kv_heads, reach, head_dim)
+        return keys, values

@@ -4,7 +4,7 @@ Logits never leave it; distributions do, to whoever asks in the same process. A 
 each the same bits whatever else is in the pass (docs/decisions/0001).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -12,6 +12,9 @@ from torch import Tensor
 
 from ringroad.actors.engine.cache import Cache
 from ringroad.actors.engine.model import Model, Span
+from ringroad.actors.engine.pool import BLOCK, Pool
+from ringroad.actors.engine.prefix import Prefix
+from ringroad.actors.errors import CacheFull
 from ringroad.actors.messages import Features, Sampling
 from ringroad.kernels import sampling as draws
 from ringroad.kernels.attention import tiled, visible
@@ -45,14 +48,17 @@ class Session:
 
     sampling: Sampling
     cache: Cache
+    prefix: Prefix
     written: int = field(default=0)  # tokens of the last step, kept or not
 
 
 class Engine:
     """Sessions on one model."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, cache_bytes: int = 10**9) -> None:
+        """Keys and values of all sessions take at most `cache_bytes`, those kept for later included."""
         self.model = model
+        self._pool = Pool(model.shape, model.dtype, model.device, cache_bytes)
         self._sessions: dict[str, Session] = {}
 
     def __contains__(self, session: str) -> bool:
@@ -63,13 +69,42 @@ class Engine:
 
     @property
     def cached_tokens(self) -> int:
-        """Tokens whose keys and values are kept, over all sessions."""
+        """Tokens whose keys and values sessions keep, before any sharing."""
         return sum(s.cache.length for s in list(self._sessions.values()))  # read from another thread
+
+    @property
+    def idle_tokens(self) -> int:
+        """Tokens whose keys and values no session holds any more, kept for a text with the same beginning."""
+        return self._pool.idle * BLOCK
 
     def open(self, session: str, sampling: Sampling) -> None:
         """Begins a session with an empty text; one of that name begins again."""
-        model = self.model
-        self._sessions[session] = Session(sampling, Cache(model.shape, model.dtype, model.device))
+        self.close(session)
+        cache = Cache(self._pool)
+        self._sessions[session] = Session(sampling, cache, Prefix(cache, self._pool))
+
+    def adopt(self, session: str, text: Sequence[int]) -> int:
+        """Takes over what any session has computed of a text that begins with what this one keeps.
+
+        All but the last token at most, since that is computed for its outcome. Returns how many
+        tokens are kept now; the same as before where nothing more is known.
+        """
+        held = self._sessions[session]
+        held.prefix.adopt(text)
+        return held.cache.length
+
+    def reserve(self, session: str, tokens: int, givers: Iterable[str] = ()) -> None:
+        """Makes room for that many more tokens. Where there is none, `givers` lose all that they keep,
+        one after another, until there is. Raises CacheFull."""
+        cache, others = self._sessions[session].cache, iter(givers)
+        while True:
+            try:
+                return cache.reserve(cache.length + tokens)
+            except CacheFull:
+                giver = next(others, None)
+                if giver is None:
+                    raise
+                self.truncate(giver, 0)
 
     def length(self, session: str) -> int:
         """How many tokens of the session are kept."""
@@ -77,21 +112,27 @@ class Engine:
 
     def truncate(self, session: str, length: int) -> None:
         """Rolls a session back to its first `length` tokens."""
-        cache = self._sessions[session].cache
-        if not 0 <= length <= cache.length:
-            raise ValueError(f"{session}: cannot truncate {cache.length} tokens to {length}")
-        cache.length = length
+        held = self._sessions[session]
+        if not 0 <= length <= held.cache.length:
+            raise ValueError(f"{session}: cannot truncate {held.cache.length} tokens to {length}")
+        held.cache.truncate(length)
+        held.prefix.truncate(length)
 
     @torch.inference_mode()
     def keep(self, session: str, path: Sequence[int]) -> None:
         """Of the last step's tokens keeps only `path`: a chain of indices into its Work."""
         held = self._sessions[session]
-        held.cache.keep(held.cache.length - held.written, path)
+        start = held.cache.length - held.written
+        held.cache.keep(start, path)
+        held.prefix.keep(start, path)
         held.written = len(path)
 
     def close(self, session: str) -> None:
         """Frees a session; one that is not there is free already."""
-        self._sessions.pop(session, None)
+        held = self._sessions.pop(session, None)
+        if held is not None:
+            held.prefix.publish(held.cache.length)
+            held.cache.truncate(0)
 
     @torch.inference_mode()
     def step(self, batch: Sequence[Work]) -> list[Outcome]:
@@ -113,10 +154,17 @@ class Engine:
         hidden = self.model.forward(tokens.to(device), positions.to(device), spans)
         outcomes = self._answer(batch, spans, hidden, positions)
         for work in batch:  # only now: a step that raised has kept nothing
-            held = self._sessions[work.session]
-            held.cache.length += len(work.tokens)
-            held.written = len(work.tokens)
+            self._kept(work)
         return outcomes
+
+    def _kept(self, work: Work) -> None:
+        held = self._sessions[work.session]
+        held.cache.length += len(work.tokens)
+        held.prefix.append(work.tokens, work.parents)
+        held.written = len(work.tokens)
+        # What more than one outcome is asked of may be guesses: known to others once it has stayed.
+        guesses = held.written if work.parents else max(0, work.answers - 1)
+        held.prefix.publish(held.cache.length - guesses)
 
     def _place(self, work: Work) -> tuple[Tensor, Tensor]:
         """The positions of a Work's tokens and the mask of what they see; makes room for them."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from ringroad.actors.engine.engine import Engine, Outcome, Work
+from ringroad.actors.engine.schedule import Schedule
 from ringroad.actors.messages import (
     Close,
     Consult,
@@ -53,10 +54,10 @@ class Tenant(Generic[Ask]):
     role: str
     question: type[Ask]
 
-    def __init__(self, engine: Engine, model: str, prefill_chunk: int = 256) -> None:
+    def __init__(self, engine: Engine, model: str, prefill_chunk: int = 256, step_tokens: int = 256) -> None:
         self._engine = engine
         self._model = model
-        self._chunk = prefill_chunk
+        self._schedule = Schedule(engine, prefill_chunk, step_tokens)
         self._router = ""
         self._held: dict[str, Held] = {}
         self._tasks: dict[str, Task[Ask]] = {}
@@ -77,6 +78,8 @@ class Tenant(Generic[Ask]):
             context=shape.context,
             sessions=len(self._held),
             cached_tokens=self._engine.cached_tokens,
+            idle_tokens=self._engine.idle_tokens,
+            found_share=self._schedule.found_share,
         )
 
     def receive(self, message: Message) -> None:
@@ -116,11 +119,12 @@ class Tenant(Generic[Ask]):
 
     def _compute(self, tasks: list[Task[Ask]]) -> list[Message]:
         started = time.perf_counter()
-        batch = [self._prefill(task) or self._work(task) for task in tasks]
-        outcomes = self._engine.step(batch)
+        batch = self._plan(tasks)
+        outcomes = self._engine.step(batch) if batch else []
         seconds = time.perf_counter() - started
         answers: list[Message] = []
-        for task, work, outcome in zip(tasks, batch, outcomes, strict=True):
+        for work, outcome in zip(batch, outcomes, strict=True):
+            task = self._tasks[work.session]
             task.seconds += seconds
             answer = self._answer(task, work, outcome) if outcome.tokens else None
             if answer is not None:
@@ -151,12 +155,15 @@ class Tenant(Generic[Ask]):
         """What the cache lacks of a session's text."""
         return self._held[session].text[self._engine.length(session) :]
 
-    def _prefill(self, task: Task[Ask]) -> Work | None:
-        """A chunk of a text too long for one step, so that others get their turn between chunks."""
-        new = self._new(task.ask.session)
-        if len(new) <= self._chunk:
-            return None
-        return Work(task.ask.session, new[: self._chunk], answers=0)
+    def _plan(self, tasks: list[Task[Ask]]) -> list[Work]:
+        texts = {task.ask.session: self._held[task.ask.session].text for task in tasks}
+        # The latest first: those who came before them are nearer to their ends.
+        silent = [session for session in reversed(self._held) if session not in texts]
+        step = self._schedule.plan(texts, silent, lambda session: self._work(self._tasks[session]))
+        for session, why in step.refused.items():
+            self._outbox.append(Failed(session, self._held[session].epoch, why))
+            self._drop(session)
+        return step.works
 
     def _work(self, task: Task[Ask]) -> Work:
         raise NotImplementedError

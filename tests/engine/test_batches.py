@@ -12,7 +12,7 @@ from ringroad.actors.engine.engine import Engine, Outcome, Work
 from ringroad.actors.messages import Sampling
 from ringroad.kernels.linear import Weights
 from tests import reference
-from tests.engine.tiny import SHAPE, prompt, same_after_a_tree, tiny
+from tests.engine.tiny import SHAPE, bits, prompt, same_after_a_tree, tiny
 
 KINDS: list[Weights] = ["fp32", "bf16", "int4"]
 WARM = Sampling(seed=2**64 - 3, temperature=1.0, top_p=0.95)
@@ -31,8 +31,7 @@ def one_by_one(kind: Weights, text: list[int], sampling: Sampling = WARM) -> lis
 
 
 def kept_bits(engine: Engine, session: str) -> torch.Tensor:
-    cache = engine._sessions[session].cache
-    return cache._data[:, :, :, : cache.length]
+    return bits(engine._sessions[session].cache)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -8,10 +8,11 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from ringroad.actors.engine.cache import Cache
 from ringroad.actors.engine.engine import Engine, Work
+from ringroad.actors.engine.pool import BLOCK, Pool
 from ringroad.actors.messages import Sampling
 from ringroad.kernels.linear import Weights
 from tests import reference
-from tests.engine.tiny import SHAPE, prompt, same_after_a_tree, tiny
+from tests.engine.tiny import SHAPE, bits, prompt, same_after_a_tree, tiny
 
 NAMES = ("a", "b", "c")
 SAMPLINGS = {"a": Sampling(), "b": Sampling(11, 1.0), "c": Sampling(12, 0.8, top_k=30, min_p=0.01)}
@@ -68,9 +69,7 @@ class History(RuleBasedStateMachine):
             fresh = Engine(tiny(self.kind))
             fresh.open(name, SAMPLINGS[name])
             assert fresh.step([Work(name, self.text[name])])[0] == outcome
-            ours_cache, theirs = self.engine._sessions[name].cache, fresh._sessions[name].cache
-            length = len(self.text[name])
-            kept, expected = (each._data[:, :, :, :length] for each in (ours_cache, theirs))
+            kept, expected = (bits(each._sessions[name].cache) for each in (self.engine, fresh))
             assert same_after_a_tree(self.kind, kept, expected)
 
     @invariant()
@@ -142,17 +141,16 @@ def test_opening_again_forgets() -> None:
 
 
 def test_a_cache_grows_by_blocks_and_keeps_what_it_held() -> None:
-    cache = Cache(SHAPE, torch.float32, torch.device("cpu"))
+    cache = Cache(Pool(SHAPE, torch.float32, torch.device("cpu"), max_bytes=10**6))
     cache.reserve(3)
-    assert cache.places == 512
+    assert cache.places == BLOCK
     key = torch.randn(3, SHAPE.kv_heads, SHAPE.head_dim)
     for layer in range(SHAPE.layers):
         keys, values = cache.write(layer, key, -key)
         assert keys.shape == values.shape == (SHAPE.kv_heads, 512, SHAPE.head_dim)
     cache.keep(0, [0, 1, 2])
     cache.reserve(513)
-    assert cache.places >= 768
-    assert cache.places % 512 == 0
+    assert cache.places == 9 * BLOCK
     keys, values = cache.write(0, key[:1], key[:1])
     assert torch.equal(keys[:, :3], key.transpose(0, 1))
     assert torch.equal(values[:, :3], -key.transpose(0, 1))

@@ -14,6 +14,7 @@ from torch import Tensor
 from ringroad.actors.engine.cache import Cache
 from ringroad.actors.engine.engine import Engine, Work
 from ringroad.actors.engine.model import Model, Span
+from ringroad.actors.engine.pool import Pool
 from ringroad.actors.engine.weights import open_weights
 from ringroad.actors.messages import Sampling
 from ringroad.kernels.attention import tiled, visible
@@ -35,7 +36,7 @@ BASE: dict[str, Any] = {
 
 def logits_of(model: Model, tokens: list[int]) -> Tensor:
     """Ours after every token: [tokens, vocabulary]."""
-    cache = Cache(model.shape, model.dtype, model.device)
+    cache = Cache(Pool(model.shape, model.dtype, model.device, max_bytes=10**8))
     count = len(tokens)
     cache.reserve(count)
     mask = tiled(visible(0, None, count, model.dtype), model.shape.heads // model.shape.kv_heads)

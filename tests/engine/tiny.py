@@ -6,7 +6,9 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from ringroad.actors.engine.cache import Cache
 from ringroad.actors.engine.model import Model
+from ringroad.actors.engine.pool import BLOCK
 from ringroad.actors.engine.weights import Shape
 from ringroad.kernels import linear
 from ringroad.kernels.linear import Weights
@@ -89,3 +91,10 @@ def prompt(length: int, seed: int = 0) -> list[int]:
 def same_after_a_tree(kind: Weights, ours: torch.Tensor, theirs: torch.Tensor) -> bool:
     """The same bits; of side branches in fp32 decisions/0001 promises the tokens, not the last bit."""
     return torch.allclose(ours, theirs, rtol=1e-5, atol=1e-5) if kind == "fp32" else torch.equal(ours, theirs)
+
+
+def bits(cache: Cache) -> torch.Tensor:
+    """All that a cache keeps, place by place: [tokens, layers, key or value, kv_heads, head_dim]."""
+    data = cache._pool.data
+    places = [data[cache._blocks[at // BLOCK], :, :, :, at % BLOCK] for at in range(cache.length)]
+    return torch.stack(places) if places else data.new_empty(0)

@@ -4,6 +4,7 @@ import pytest
 
 from ringroad.actors.drafter.model import ModelDrafter
 from ringroad.actors.engine.engine import Engine
+from ringroad.actors.engine.pool import BLOCK
 from ringroad.actors.messages import (
     Close,
     Consult,
@@ -25,6 +26,7 @@ from tests.engine.tiny import SHAPE, prompt, tiny
 WARM = Sampling(seed=5, temperature=0.8)
 MODEL = tiny("bf16")
 TEXT = prompt(30)
+BLOCK_BYTES = SHAPE.layers * 2 * SHAPE.kv_heads * BLOCK * SHAPE.head_dim * 2
 LONG = reference.plain_text(MODEL, TEXT, WARM, 24)
 Tenant = ModelDrafter | Verifier
 
@@ -181,6 +183,68 @@ def test_of_a_step_that_raises_only_the_session_at_fault_is_given_up() -> None:
     assert judge.hello().sessions == 1
     judge.receive(Close("s"))
     assert (judge.hello().sessions, judge.hello().cached_tokens) == (0, 0)
+
+
+def test_a_second_request_takes_over_what_the_first_has_read() -> None:
+    judge, text = verifier(), prompt(500, 3)
+    answered(judge, Consult("s", 0, 0, text))
+    judge.receive(Close("s"))
+    assert (judge.hello().cached_tokens, judge.hello().idle_tokens) == (0, 448)
+    judge.receive(Open("t", 0, WARM))
+    judge.receive(Consult("t", 0, 0, [*text[:450], *prompt(20, 4)]))
+    assert [type(answer) for answer in judge.step()] == [Verdict]
+    assert (judge.hello().cached_tokens, judge.hello().idle_tokens) == (470, 0)
+    assert judge.hello().found_share == pytest.approx(448 / (500 + 470))
+
+
+def test_a_text_too_long_for_the_cache_is_one_sessions_failure() -> None:
+    judge = Verifier(Engine(MODEL, cache_bytes=3 * BLOCK_BYTES), "tiny", prefill_chunk=64, step_tokens=64)
+    for session in ("s", "long"):
+        judge.receive(Open(session, 0, WARM))
+    (failed,) = answered(judge, Consult("long", 0, 0, prompt(200)))
+    assert isinstance(failed, Failed)
+    assert failed.session == "long"
+    assert "192 tokens" in failed.error
+    assert verdict(judge, Consult("s", 0, 0, TEXT)) == ([], LONG[0])
+    assert answered(judge, Consult("long", 0, 0, TEXT)) == [Forgotten("long", 0)]
+
+
+@pytest.mark.parametrize("blocks", [2, 3, 50])
+def test_verdicts_are_the_same_however_little_room_there_is(blocks: int) -> None:
+    """Sessions give way to each other and are read again."""
+    judge = Verifier(
+        Engine(MODEL, cache_bytes=blocks * BLOCK_BYTES), "tiny", prefill_chunk=16, step_tokens=32
+    )
+    names = [str(i) for i in range(4)]
+    for name in names:
+        judge.receive(Open(name, 0, WARM))
+    for at in range(0, 20, 4):
+        base = len(TEXT) + at if at else 0
+        new = [] if at else TEXT
+        found = answered(judge, *(Consult(name, 0, base, new, LONG[at : at + 3]) for name in names))
+        assert {a.session: (a.path, a.token) for a in found if isinstance(a, Verdict)} == dict.fromkeys(
+            names, ([0, 1, 2], LONG[at + 3])
+        )
+    for name in names:
+        judge.receive(Close(name))
+    assert (judge.hello().sessions, judge.hello().cached_tokens) == (0, 0)
+    assert judge._engine._pool.held == 0
+
+
+def test_one_who_is_consulted_token_by_token_does_not_wait_for_prompts() -> None:
+    judge = verifier()
+    verdict(judge, Consult("s", 0, 0, TEXT))
+    for i in range(20):
+        judge.receive(Open(str(i), 0, WARM))
+        judge.receive(Consult(str(i), 0, 0, prompt(100, i)))
+    others: list[str] = []
+    for i in range(6):
+        judge.receive(Consult("s", 0, len(TEXT) + i, LONG[i : i + 1]))
+        answers = {answer.session: answer for answer in judge.step() if isinstance(answer, Verdict)}
+        assert answers.pop("s").token == LONG[i + 1]
+        others += answers
+    others += [answer.session for answer in answered(judge) if isinstance(answer, Verdict)]
+    assert others == [str(i) for i in range(20)]
 
 
 def test_hello_says_who() -> None:

@@ -1,0 +1,89 @@
+"""What a session's cache holds in tokens, and which of its blocks are shared with texts that begin alike.
+
+Keys and values depend on tokens alone, not on sampling or seed, and have the same bits however they
+were computed (docs/decisions/0001): a block taken over is the block that would have been computed.
+"""
+
+import math
+from array import array
+from collections.abc import Sequence
+from hashlib import blake2b
+
+from ringroad.actors.engine.cache import Cache
+from ringroad.actors.engine.pool import BLOCK, Pool
+
+
+def key(before: bytes, tokens: Sequence[int]) -> bytes:
+    """Names the block of these tokens behind the block named `before`; two texts never share a name."""
+    return blake2b(before + array("q", tokens).tobytes(), digest_size=16).digest()
+
+
+class Prefix:
+    """The tokens in a cache. Every change of the cache is told here, too."""
+
+    def __init__(self, cache: Cache, pool: Pool) -> None:
+        self.tokens: list[int] = []
+        self._cache = cache
+        self._pool = pool
+        self._keys: list[bytes] = []  # of the first blocks, as far as they are known
+        # From this place on keys and values were computed beside another branch of a tree: in fp32
+        # their last bits may be their own (docs/decisions/0001), so nobody else gets them.
+        self._stray: float = math.inf
+
+    def append(self, tokens: Sequence[int], parents: Sequence[int] | None) -> None:
+        """The cache has kept these, too."""
+        if parents is not None:
+            self._branched(len(self.tokens), [parent + 1 for parent in parents])
+        self.tokens += tokens
+
+    def keep(self, start: int, path: Sequence[int]) -> None:
+        """Of the tokens from `start` on, the cache has kept only `path`."""
+        self._branched(start, path)
+        self.tokens[start:] = [self.tokens[start + node] for node in path]
+        self.truncate(len(self.tokens))
+
+    def truncate(self, length: int) -> None:
+        """The cache has kept only the first `length`."""
+        del self.tokens[length:]
+        if length <= self._stray:
+            self._stray = math.inf
+        del self._keys[length // BLOCK :]
+
+    def publish(self, length: int) -> None:
+        """Makes the full blocks of the first `length` tokens known."""
+        reach = min(length, self._stray)
+        while (len(self._keys) + 1) * BLOCK <= reach:
+            index = len(self._keys)
+            name = self._next_key(self.tokens)
+            self._cache.publish(index, name)
+            self._keys.append(name)
+
+    def adopt(self, text: Sequence[int]) -> None:
+        """Takes over what is known of a text that begins with these tokens, all but its last at most."""
+        self.publish(len(self.tokens))
+        index = len(self._keys)
+        blocks: list[int] = []
+        while (len(self._keys) + 1) * BLOCK <= len(text):
+            name = self._next_key(text)
+            block = self._pool.find(name)
+            if block is None:
+                break
+            blocks.append(block)
+            self._keys.append(name)
+        length = min(len(self._keys) * BLOCK, len(text) - 1)
+        if length > len(self.tokens):
+            self._cache.take_over(index, blocks, length)
+            self.tokens[:] = text[:length]
+            self._stray = math.inf
+            index = length // BLOCK  # the last of them is to be written, where it holds the text's last token
+        del self._keys[index:]
+
+    def _next_key(self, text: Sequence[int]) -> bytes:
+        at = len(self._keys) * BLOCK
+        return key(self._keys[-1] if self._keys else b"", text[at : at + BLOCK])
+
+    def _branched(self, start: int, order: Sequence[int]) -> None:
+        first = next((i for i, node in enumerate(order) if node != i), None)
+        if first is not None:
+            self._stray = min(self._stray, start + first)
+            del self._keys[(start + first) // BLOCK :]

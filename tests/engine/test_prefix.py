@@ -1,0 +1,244 @@
+"""Prefixes from the cache: the bits that would have been computed, shared, bounded, the oldest out first."""
+
+import ctypes
+import math
+
+import pytest
+import torch
+
+from ringroad.actors.engine.cache import Cache
+from ringroad.actors.engine.engine import Engine, Work
+from ringroad.actors.engine.pool import BLOCK, Pool
+from ringroad.actors.errors import CacheFull
+from ringroad.actors.messages import Sampling
+from ringroad.kernels.linear import Weights
+from tests.engine.tiny import SHAPE, bits, prompt, tiny
+
+KINDS: list[Weights] = ["fp32", "bf16", "int4"]
+WARM = Sampling(seed=3, temperature=1.0)
+TEXT = prompt(3 * BLOCK + 20)
+FP32_BLOCK = SHAPE.layers * 2 * SHAPE.kv_heads * BLOCK * SHAPE.head_dim * 4  # bytes
+
+
+def opened(*sessions: str, kind: Weights = "fp32", blocks: int = 100) -> Engine:
+    engine = Engine(tiny(kind), cache_bytes=blocks * FP32_BLOCK)
+    for session in sessions:
+        engine.open(session, WARM)
+    return engine
+
+
+def read(engine: Engine, session: str, text: list[int]) -> int:
+    """A session that keeps `text` with what is known of it from the cache; returns how much that is."""
+    engine.open(session, WARM)
+    found = engine.adopt(session, text)
+    engine.step([Work(session, text[found:])])
+    return found
+
+
+def kept(engine: Engine, session: str) -> torch.Tensor:
+    return bits(engine._sessions[session].cache)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("length", [BLOCK, BLOCK + 1, 3 * BLOCK - 1, 3 * BLOCK, 540])
+def test_a_prefix_from_the_cache_has_the_bits_of_one_computed_anew(kind: Weights, length: int) -> None:
+    text = prompt(length, 7)
+    engine, fresh = opened(kind=kind), opened("s", kind=kind)
+    engine.open("first", Sampling(seed=99, temperature=0.3))
+    for at in range(0, length, 50):
+        engine.step([Work("first", text[at : at + 50])])
+    engine.close("first")
+    engine.open("second", WARM)
+    found = engine.adopt("second", text)
+    assert found == engine.length("second") == min(length // BLOCK * BLOCK, length - 1)
+    expected = fresh.step([Work("s", text, answers=length)])[0].tokens
+    assert engine.step([Work("second", text[found:], answers=length - found)])[0].tokens == expected[found:]
+    assert torch.equal(kept(engine, "second"), kept(fresh, "s"))
+    assert engine.step([Work("second", [5])]) == fresh.step([Work("s", [5])])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_shares_a_prefix_does_not_see_the_other_roll_back(kind: Weights) -> None:
+    engine, fresh = opened(kind=kind), opened("s", kind=kind)
+    fresh.step([Work("s", TEXT)])
+    text = TEXT[: 3 * BLOCK]
+    read(engine, "a", text)
+    assert read(engine, "b", text) == 3 * BLOCK - 1
+    before = kept(engine, "b")
+    engine.truncate("a", BLOCK + 3)
+    engine.step([Work("a", prompt(3 * BLOCK, 8))])
+    assert torch.equal(kept(engine, "b"), before)
+    assert torch.equal(before, kept(fresh, "s")[: 3 * BLOCK])
+    fresh.truncate("s", BLOCK + 3)
+    fresh.step([Work("s", prompt(3 * BLOCK, 8))])
+    assert torch.equal(kept(engine, "a"), kept(fresh, "s"))
+
+
+def test_a_text_rolled_back_is_not_taken_for_the_one_in_its_place() -> None:
+    engine, fresh = opened(), opened("s")
+    fresh.step([Work("s", TEXT)])
+    read(engine, "a", TEXT)
+    engine.truncate("a", BLOCK + 3)
+    engine.step([Work("a", prompt(3 * BLOCK, 8))])
+    assert read(engine, "b", TEXT) == BLOCK
+    assert torch.equal(kept(engine, "b"), kept(fresh, "s"))
+
+
+def test_sessions_that_begin_alike_hold_their_blocks_once() -> None:
+    engine = opened("late", blocks=5)
+    for i in range(8):
+        read(engine, str(i), [*TEXT[: 2 * BLOCK], i])
+        engine.truncate(str(i), 2 * BLOCK)
+    assert engine._pool.held == 2
+    # One who began before the others were done has read the same by itself.
+    engine.step([Work("late", TEXT[: 2 * BLOCK])])
+    assert engine._pool.held == 2
+    assert engine.cached_tokens == 9 * 2 * BLOCK
+
+
+def test_a_prompt_goes_on_from_what_another_has_read_meanwhile() -> None:
+    engine = opened("a", "b")
+    engine.step([Work("a", TEXT[:BLOCK], answers=0)])
+    assert engine.adopt("b", TEXT) == BLOCK
+    engine.step([Work("b", TEXT[BLOCK : BLOCK + 10], answers=0)])
+    assert engine.adopt("b", TEXT) == BLOCK + 10
+    engine.step([Work("a", TEXT[BLOCK : 3 * BLOCK], answers=0)])
+    assert engine.adopt("b", TEXT) == 3 * BLOCK
+    assert torch.equal(kept(engine, "b"), kept(engine, "a"))
+
+
+@pytest.mark.parametrize("at", [0, BLOCK - 1, BLOCK, 2 * BLOCK + 5])
+def test_a_prefix_ends_before_the_block_that_differs(at: int) -> None:
+    engine = opened("b")
+    read(engine, "a", TEXT)
+    other = [*TEXT[:at], TEXT[at] + 1, *TEXT[at + 1 :]]
+    assert engine.adopt("b", other) == at // BLOCK * BLOCK
+
+
+def test_a_block_is_known_by_all_before_it() -> None:
+    engine = opened("b")
+    read(engine, "a", TEXT[BLOCK:])
+    assert engine.adopt("b", TEXT) == 0
+    assert engine.adopt("b", TEXT[BLOCK:]) == 2 * BLOCK
+
+
+def test_guesses_are_known_to_others_only_once_they_stayed() -> None:
+    engine = opened("a", "b")
+    engine.step([Work("a", TEXT[: BLOCK + 3], answers=5)])
+    assert engine.adopt("b", TEXT) == 0  # of the last four tokens none is sure
+    engine.keep("a", range(BLOCK + 2))
+    engine.step([Work("a", [1])])
+    assert engine.adopt("b", TEXT) == BLOCK
+
+
+def test_what_was_computed_beside_another_branch_is_for_nobody_else() -> None:
+    """In fp32 its last bits are its own; neither it nor what follows is shared, until it is gone."""
+    engine = opened("a", "b")
+    engine.step([Work("a", TEXT[: BLOCK + 5])])
+    engine.step([Work("a", [0, TEXT[BLOCK + 5]], [-1, -1])])
+    engine.keep("a", [1])
+    engine.step([Work("a", TEXT[BLOCK + 6 :])])
+    assert engine.adopt("b", TEXT) == BLOCK
+    engine.truncate("a", BLOCK + 5)
+    engine.step([Work("a", TEXT[BLOCK + 5 :])])
+    assert engine.adopt("b", TEXT) == 3 * BLOCK
+
+
+def test_who_takes_over_what_was_computed_plainly_shares_what_follows() -> None:
+    engine = opened("a")
+    engine.step([Work("a", TEXT[:5])])
+    engine.step([Work("a", [0, TEXT[5]], [-1, -1])])
+    engine.keep("a", [1])
+    read(engine, "b", TEXT)
+    assert engine.adopt("a", TEXT) == 3 * BLOCK
+    engine.step([Work("a", prompt(BLOCK, 4))])
+    assert read(engine, "c", TEXT[: 3 * BLOCK] + prompt(BLOCK, 4)) == 4 * BLOCK - 1
+
+
+def test_the_longest_unused_prefix_makes_room_first() -> None:
+    engine = opened(blocks=5)
+    texts = [prompt(BLOCK + 1, seed) for seed in range(3)]
+    for text in texts[:2]:
+        read(engine, "s", text)
+        engine.close("s")
+    assert (engine.idle_tokens, engine.cached_tokens) == (2 * BLOCK, 0)
+    assert read(engine, "s", texts[0]) == BLOCK
+    engine.close("s")
+    engine.open("large", WARM)
+    engine.step([Work("large", prompt(4 * BLOCK, 9))])  # five blocks, one of them idle
+    engine.truncate("large", 0)
+    assert read(engine, "s", texts[0]) == BLOCK
+    assert read(engine, "t", texts[1]) == 0
+
+
+def test_of_a_prefix_its_end_makes_room_first() -> None:
+    engine = opened(blocks=4)
+    read(engine, "s", TEXT[: 3 * BLOCK])
+    engine.close("s")
+    read(engine, "other", prompt(2 * BLOCK, 9))
+    engine.open("s", WARM)
+    assert engine.adopt("s", TEXT) == 2 * BLOCK
+
+
+def test_a_full_cache_is_an_error_that_changes_nothing() -> None:
+    engine = opened("a", "b", blocks=3)
+    engine.step([Work("a", TEXT[: BLOCK + 1])])
+    with pytest.raises(CacheFull, match="192 tokens"):
+        engine.step([Work("b", TEXT[-BLOCK - 1 :])])
+    assert (engine.length("a"), engine.length("b"), engine._pool.held) == (BLOCK + 1, 0, 2)
+    fresh = opened("a")
+    fresh.step([Work("a", TEXT[: BLOCK + 1])])
+    assert engine.step([Work("a", [1])]) == fresh.step([Work("a", [1])])
+    engine.close("a")
+    engine.step([Work("b", TEXT[-BLOCK - 1 :])])
+
+
+def test_who_gives_way_loses_its_cache_and_no_more_do_than_must() -> None:
+    engine = opened("a", "b", "c", "d", blocks=3)
+    for session in "bcd":
+        engine.step([Work(session, prompt(5, ord(session)))])
+    engine.reserve("a", 2 * BLOCK, givers=iter("dcb"))
+    assert [engine.length(session) for session in "bcd"] == [5, 0, 0]
+    with pytest.raises(CacheFull):
+        engine.reserve("a", 4 * BLOCK, givers=iter("b"))
+    assert engine.length("b") == 0
+
+
+def test_a_block_taken_again_holds_zeros() -> None:
+    """Attention multiplies what it masks by zero, and a NaN would stay one."""
+    pool = Pool(SHAPE, torch.float32, torch.device("cpu"), FP32_BLOCK)
+    for _ in range(2):
+        block = pool.take()
+        assert not pool.data[block].any()
+        pool.data[block] = math.nan
+        pool.drop(block)
+
+
+def test_the_table_says_where_the_blocks_lie() -> None:
+    engine = opened("b")
+    text = TEXT[: 2 * BLOCK]
+    read(engine, "a", text)
+    assert engine.adopt("b", text) == 2 * BLOCK - 1
+    a, b = (engine._sessions[session].cache for session in "ab")
+    assert torch.equal(a.table(), b.table())
+    engine.step([Work("b", text[-1:])])
+    assert torch.equal(a.table(), b.table())  # the copy it wrote to was the known block once more
+    engine.step([Work("b", [9])])
+    assert b.table().shape == (3,)
+    assert b.table().dtype == torch.int64
+    engine.truncate("b", BLOCK + 1)
+    engine.step([Work("b", [9])])
+    assert a.table()[0] == b.table()[0]
+    assert a.table()[1] != b.table()[1]
+    assert read_memory(b) == kept(engine, "b").flatten().tolist()
+
+
+def read_memory(cache: Cache) -> list[float]:
+    """What `bits` says, by address."""
+    found: list[float] = []
+    for at in range(cache.length):
+        for part in range(SHAPE.layers * 2 * SHAPE.kv_heads):
+            offset = (part * BLOCK + at % BLOCK) * SHAPE.head_dim * 4
+            address = int(cache.table()[at // BLOCK]) + offset
+            found += (ctypes.c_float * SHAPE.head_dim).from_address(address)
+    return found
