@@ -2,8 +2,9 @@
 has the same bits whatever other rows are computed with it.
 
 That promise is what makes text independent of batching and of drafts in bf16 too, not in fp32
-alone (docs/decisions/0001). oneDNN keeps it from two rows on: a single row takes another path
-through the library, so it is computed twice here. The int4 kernel keeps it for any count.
+alone (docs/decisions/0001). The native kernels keep it by construction. Of torch's, oneDNN keeps it
+from two rows on: a single row takes another path through the library, so it is computed twice here.
+Torch's int4 kernel keeps it for any count.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+
+from ringroad.kernels import native
+from ringroad.kernels.layers import gated as gated_rows
 
 Weights = Literal["bf16", "fp32", "int4"]
 
@@ -20,15 +24,26 @@ GROUP = 32  # input columns that share an int4 scale: the blocks of GGUF's 4-bit
 Linear = Callable[[Tensor], Tensor]  # [rows, in] -> [rows, out], in the activations' dtype
 
 
-def pack(weight: Tensor, bias: Tensor | None, weights: Weights) -> Linear:
-    """A linear layer from weight [out, in] and bias [out] of any float dtype."""
-    dtype = DTYPES[weights]
-    bias = None if bias is None else bias.to(dtype)
+def pack(weight: Tensor, bias: Tensor | None, weights: Weights, gated: bool = False) -> Linear:
+    """A linear layer from weight [out, in] and bias [out] of any float dtype.
+
+    A gated one takes the first half of its outputs for gates: it gives silu(gate) * up, half as wide.
+    """
+    if weights == "int4" and weight.device.type != "cpu":
+        raise ValueError(f"int4 weights are for the CPU, not {weight.device}")
+    weight = weight.float() if weights == "int4" else weight.to(DTYPES[weights])
+    bias = None if bias is None else bias.to(DTYPES[weights])
+    if weights != "fp32" and weight.device.type == "cpu" and native.fits_linear(*weight.shape, gated):
+        if weights == "int4":
+            return native.pack_int4(*quantise(weight), bias, gated)
+        return native.pack_bf16(weight, bias, gated)
+    layer = _pack_for_torch(weight, bias, weights)
+    return (lambda rows: gated_rows(layer(rows))) if gated else layer
+
+
+def _pack_for_torch(weight: Tensor, bias: Tensor | None, weights: Weights) -> Linear:
     if weights == "int4":
-        if weight.device.type != "cpu":
-            raise ValueError(f"int4 weights are for the CPU, not {weight.device}")
-        return _Int4(weight.float(), bias)
-    weight = weight.to(dtype)
+        return _Int4(weight, bias)
     if weight.device.type == "cpu" and torch._C._has_mkldnn:
         return _OneDnn(weight, bias)
     return lambda rows: torch.nn.functional.linear(rows, weight, bias)

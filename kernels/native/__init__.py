@@ -1,0 +1,7 @@
+"""The decoder written in C for processors with AVX-512 bf16; every part has its twin in torch."""
+
+from ringroad.kernels.native.decoder import Branch, NativeDecoder, decoder
+from ringroad.kernels.native.linear import fits as fits_linear
+from ringroad.kernels.native.linear import pack_bf16, pack_int4
+
+__all__ = ["Branch", "NativeDecoder", "decoder", "fits_linear", "pack_bf16", "pack_int4"]

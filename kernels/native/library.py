@@ -1,0 +1,83 @@
+"""What the C files offer, as ctypes sees it."""
+
+import ctypes
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+BUILT = Path(__file__).with_name("native.so")  # by build.py, when the project is installed
+BLOCK = 64  # places of a block of keys and values
+WIDEST_HEAD = 256
+
+_int = ctypes.c_int64
+_pointer = ctypes.c_void_p
+
+
+class Linear(ctypes.Structure):
+    """As native.h has it."""
+
+    _fields_ = (
+        ("weights", _pointer),
+        ("bias", _pointer),
+        ("inputs", _int),
+        ("outputs", _int),
+        ("bits", _int),
+        ("gated", _int),
+    )
+
+
+class Layer(ctypes.Structure):
+    """As native.h has it."""
+
+    _fields_ = (
+        ("attention_norm", _pointer),
+        ("query_norm", _pointer),
+        ("key_norm", _pointer),
+        ("ffn_norm", _pointer),
+        ("qkv", Linear),
+        ("out", Linear),
+        ("gate_up", Linear),
+        ("down", Linear),
+    )
+
+
+class Decoder(ctypes.Structure):
+    """As native.h has it."""
+
+    _fields_ = (
+        ("width", _int),
+        ("heads", _int),
+        ("kv_heads", _int),
+        ("head_dim", _int),
+        ("eps", ctypes.c_float),
+        ("cos", _pointer),
+        ("sin", _pointer),
+        ("final_norm", _pointer),
+        ("layers", ctypes.POINTER(Layer)),
+    )
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """The C functions; None where they were not built, or this processor cannot run them."""
+    if not BUILT.exists() or not torch.cpu._is_avx512_bf16_supported():
+        return None
+    found = ctypes.CDLL(str(BUILT))  # finds the OpenMP runtime that torch has loaded
+    found.linear.argtypes = (ctypes.POINTER(Linear), _pointer, _pointer, _pointer, _int, ctypes.c_uint)
+    found.forward.argtypes = (
+        ctypes.POINTER(Decoder), _int, _pointer, _pointer, _pointer, _int, ctypes.c_uint
+    )  # fmt: skip
+    return found
+
+
+def address(tensor: Tensor | None) -> int | None:
+    """Where a tensor's numbers lie; C's null for None."""
+    return None if tensor is None else tensor.data_ptr()
+
+
+def checked(code: int) -> None:
+    """Raises MemoryError for a function that had no memory to work in."""
+    if code:
+        raise MemoryError("no memory for a step of the native decoder")

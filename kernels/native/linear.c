@@ -1,0 +1,201 @@
+/* Linear layers, as fast as their weights can be read.
+ *
+ * A panel holds the weights of 64 outputs: for every pair of inputs four registers of 16 outputs by two
+ * inputs, which is what a bf16 product instruction takes. Every output is summed over its inputs from the
+ * first to the last in one lane, whatever the number of rows. 4-bit panels hold 64 bytes for every pair of
+ * inputs, a group of 32 inputs at a time, and behind a group its 64 scales and zeros.
+ */
+#include "native.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    TILE = 6,       /* rows at once: 6 x 4 sums, 4 weights and a row's inputs fill the 32 registers */
+    CHUNK = 64,     /* pairs of inputs that stay in the first-level cache while all rows pass */
+    STRIP = 256,    /* rows that share one reading of the weights from memory */
+    AHEAD = 8192,   /* bytes to ask memory for in advance */
+    GROUP = 32,     /* inputs that share a scale */
+    CODES = GROUP / 2 * PANEL, /* bytes */
+    SCALES = PANEL * 4
+};
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* sums [rows, 64] += from [rows] times the weights of `count` pairs. */
+INLINE void multiply_bf16(const int rows, float *sums, const uint32_t *from, int64_t stride, const uint8_t *weights,
+                          int64_t count) {
+    __m512 sum[TILE][4];
+    for (int r = 0; r < rows; r++)
+        for (int b = 0; b < 4; b++) sum[r][b] = _mm512_loadu_ps(sums + r * PANEL + b * LANES);
+    for (int64_t k = 0; k < count; k++, weights += 4 * 64) {
+        __m512bh w[4];
+        for (int b = 0; b < 4; b++) {
+            _mm_prefetch(weights + b * 64 + AHEAD, _MM_HINT_T0);
+            w[b] = (__m512bh)_mm512_loadu_si512(weights + b * 64);
+        }
+        for (int r = 0; r < rows; r++) {
+            __m512bh x = (__m512bh)_mm512_set1_epi32(from[r * stride + k]);
+            for (int b = 0; b < 4; b++) sum[r][b] = _mm512_dpbf16_ps(sum[r][b], w[b], x);
+        }
+    }
+    for (int r = 0; r < rows; r++)
+        for (int b = 0; b < 4; b++) _mm512_storeu_ps(sums + r * PANEL + b * LANES, sum[r][b]);
+}
+
+/* A code 0..15 as the bf16 number code - 8; twice, because the lookup takes five bits of which one is noise. */
+static const bf16 CODE[32] = {
+    0xC100, 0xC0E0, 0xC0C0, 0xC0A0, 0xC080, 0xC040, 0xC000, 0xBF80, 0x0000, 0x3F80, 0x4000, 0x4040, 0x4080, 0x40A0, 0x40C0, 0x40E0,
+    0xC100, 0xC0E0, 0xC0C0, 0xC0A0, 0xC080, 0xC040, 0xC000, 0xBF80, 0x0000, 0x3F80, 0x4000, 0x4040, 0x4080, 0x40A0, 0x40C0, 0x40E0,
+};
+
+/* The same for one group of 4-bit weights; totals [rows] are the sums of the group's inputs. */
+INLINE void multiply_int4(const int rows, float *sums, const uint32_t *from, int64_t stride, const float *totals,
+                          int64_t totals_stride, const uint8_t *weights) {
+    const __m512i code = _mm512_loadu_si512(CODE);
+    __m512 sum[TILE][4];
+    for (int r = 0; r < rows; r++)
+        for (int b = 0; b < 4; b++) sum[r][b] = _mm512_setzero_ps();
+    for (int64_t k = 0; k < GROUP / 2; k++) {
+        _mm_prefetch(weights + k * 64 + AHEAD, _MM_HINT_T0);
+        __m512i nibbles = _mm512_loadu_si512(weights + k * 64);
+        __m512bh w[4];
+        for (int b = 0; b < 4; b++)
+            w[b] = (__m512bh)_mm512_permutexvar_epi16(_mm512_srli_epi16(nibbles, 4 * b), code);
+        for (int r = 0; r < rows; r++) {
+            __m512bh x = (__m512bh)_mm512_set1_epi32(from[r * stride + k]);
+            for (int b = 0; b < 4; b++) sum[r][b] = _mm512_dpbf16_ps(sum[r][b], w[b], x);
+        }
+    }
+    for (int b = 0; b < 4; b++) {
+        _mm_prefetch(weights + CODES + b * 64 + AHEAD, _MM_HINT_T0);
+        __m512i both = _mm512_loadu_si512(weights + CODES + b * 64);
+        __m512 scale = _mm512_castsi512_ps(_mm512_slli_epi32(both, 16));
+        __m512 zero = _mm512_castsi512_ps(_mm512_and_si512(both, _mm512_set1_epi32((int)0xFFFF0000)));
+        for (int r = 0; r < rows; r++) {
+            float *at = sums + r * PANEL + b * LANES;
+            __m512 whole = _mm512_fmadd_ps(sum[r][b], scale, _mm512_loadu_ps(at));
+            whole = _mm512_fmadd_ps(_mm512_set1_ps(totals[r * totals_stride]), zero, whole);
+            _mm512_storeu_ps(at, whole);
+        }
+    }
+}
+
+typedef struct {
+    const Linear *layer;
+    bf16 *to;
+    const bf16 *from, *residual;
+    const float *totals; /* [rows, inputs / GROUP], for 4-bit weights */
+    int64_t rows, next;
+} Job;
+
+INLINE void tile_bf16(const int rows, float *sums, const Job *job, int64_t row, int64_t pair, int64_t count,
+                      const uint8_t *panel) {
+    int64_t stride = job->layer->inputs / 2;
+    multiply_bf16(rows, sums, (const uint32_t *)job->from + row * stride + pair, stride, panel + pair * 4 * 64, count);
+}
+
+INLINE void tile_int4(const int rows, float *sums, const Job *job, int64_t row, int64_t pair, int64_t count,
+                      const uint8_t *panel) {
+    int64_t stride = job->layer->inputs / 2, groups = job->layer->inputs / GROUP;
+    for (int64_t k = pair; k < pair + count; k += GROUP / 2) {
+        int64_t group = k / (GROUP / 2);
+        multiply_int4(rows, sums, (const uint32_t *)job->from + row * stride + k, stride,
+                      job->totals + row * groups + group, groups, panel + group * (CODES + SCALES));
+    }
+}
+
+typedef void (*Tile)(float *, const Job *, int64_t, int64_t, int64_t, const uint8_t *);
+
+/* One function a number of rows, so that the sums stay in registers. */
+#define SIZED(KIND, ROWS)                                                                                     \
+    static void KIND##_##ROWS(float *sums, const Job *job, int64_t row, int64_t pair, int64_t count,          \
+                              const uint8_t *panel) {                                                         \
+        KIND(ROWS, sums, job, row, pair, count, panel);                                                       \
+    }
+#define EVERY_SIZE(KIND) \
+    SIZED(KIND, 1) SIZED(KIND, 2) SIZED(KIND, 3) SIZED(KIND, 4) SIZED(KIND, 5) SIZED(KIND, 6) \
+    static const Tile KIND##s[] = {0, KIND##_1, KIND##_2, KIND##_3, KIND##_4, KIND##_5, KIND##_6};
+EVERY_SIZE(tile_bf16)
+EVERY_SIZE(tile_int4)
+
+static int64_t panel_bytes(const Linear *layer) {
+    return layer->bits == 4 ? layer->inputs / GROUP * (CODES + SCALES) : layer->inputs * PANEL * 2;
+}
+
+static __m512 biased(const Linear *layer, int64_t output, __m512 sum) {
+    return layer->bias ? _mm512_add_ps(sum, _mm512_loadu_ps(layer->bias + output)) : sum;
+}
+
+/* Sixteen outputs of one row, from their sums. */
+static void finish(const Job *job, int64_t row, int64_t output, __m512 sum) {
+    int64_t at = row * job->layer->outputs + output;
+    sum = biased(job->layer, output, sum);
+    if (job->residual) sum = _mm512_add_ps(sum, widen(job->residual + at));
+    narrow(job->to + at, sum);
+}
+
+static void finish_gated(const Job *job, int64_t row, int64_t output, __m512 gate, __m512 up) {
+    __m512 one = _mm512_set1_ps(1.f);
+    gate = biased(job->layer, output, gate);
+    up = biased(job->layer, output + LANES, up);
+    __m512 damp = _mm512_add_ps(one, exponential(_mm512_sub_ps(_mm512_setzero_ps(), gate)));
+    narrow(job->to + (row * job->layer->outputs + output) / 2, _mm512_mul_ps(_mm512_div_ps(gate, damp), up));
+}
+
+static void strip(const Job *job, int64_t panel, int64_t first, int64_t rows) {
+    const Linear *layer = job->layer;
+    const uint8_t *weights = (const uint8_t *)layer->weights + panel * panel_bytes(layer);
+    const Tile *tiles = layer->bits == 4 ? tile_int4s : tile_bf16s;
+    float sums[STRIP * PANEL] __attribute__((aligned(64)));
+    memset(sums, 0, sizeof(float) * (size_t)(rows * PANEL));
+    for (int64_t pair = 0; pair < layer->inputs / 2; pair += CHUNK) {
+        int64_t count = layer->inputs / 2 - pair < CHUNK ? layer->inputs / 2 - pair : CHUNK;
+        for (int64_t row = 0, left = (rows + TILE - 1) / TILE; left > 0; left--) {
+            int64_t size = (rows - row + left - 1) / left; /* 8 rows are 4 and 4, not 6 and 2 */
+            tiles[size](sums + row * PANEL, job, first + row, pair, count, weights);
+            row += size;
+        }
+    }
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t lane = 0; lane < PANEL && panel * PANEL + lane < layer->outputs; lane += LANES) {
+            const float *sum = sums + row * PANEL + lane;
+            int64_t output = panel * PANEL + lane;
+            if (!layer->gated)
+                finish(job, first + row, output, _mm512_load_ps(sum));
+            else if (output % (2 * LANES) == 0)
+                finish_gated(job, first + row, output, _mm512_load_ps(sum), _mm512_load_ps(sum + LANES));
+        }
+}
+
+static void work(void *data) {
+    Job *job = data;
+    int64_t panels = (job->layer->outputs + PANEL - 1) / PANEL;
+    for (;;) { /* whoever is free takes the next: on a shared machine cores are not equally fast */
+        int64_t panel = __atomic_fetch_add(&job->next, 1, __ATOMIC_RELAXED);
+        if (panel >= panels) return;
+        for (int64_t first = 0; first < job->rows; first += STRIP)
+            strip(job, panel, first, job->rows - first < STRIP ? job->rows - first : STRIP);
+    }
+}
+
+static void sum_groups(float *totals, const bf16 *from, int64_t groups) {
+    const __m512bh ones = (__m512bh)_mm512_set1_epi16(0x3F80);
+    for (int64_t g = 0; g < groups; g++)
+        totals[g] = _mm512_reduce_add_ps(_mm512_dpbf16_ps(_mm512_setzero_ps(), pairs(from + g * GROUP), ones));
+}
+
+int linear(const Linear *layer, bf16 *to, const bf16 *from, const bf16 *residual, int64_t rows, unsigned threads) {
+    Job job = {layer, to, from, residual, 0, rows, 0};
+    float *totals = 0;
+    if (layer->bits == 4) {
+        int64_t groups = rows * layer->inputs / GROUP;
+        totals = malloc(sizeof(float) * (size_t)groups);
+        if (!totals) return -1;
+        sum_groups(totals, from, groups);
+        job.totals = totals;
+    }
+    GOMP_parallel(work, &job, threads, 0);
+    free(totals);
+    return 0;
+}

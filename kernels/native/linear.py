@@ -1,0 +1,79 @@
+"""Linear layers packed for the C kernels: panels of 64 outputs (see linear.c)."""
+
+import ctypes
+
+import torch
+from torch import Tensor
+
+from ringroad.kernels.native.library import Linear, address, checked, library
+
+PANEL, LANES, GROUP = 64, 16, 32
+
+
+def fits(outputs: int, inputs: int, gated: bool = False) -> bool:
+    """Whether the kernels take a weight [outputs, inputs] on this machine."""
+    step = 2 * LANES if gated else LANES
+    return library() is not None and outputs % step == 0 and inputs % GROUP == 0
+
+
+class Packed:
+    """A bf16 or int4 linear layer. Called like any: rows [rows, in] bf16 -> [rows, out] bf16."""
+
+    def __init__(self, panels: Tensor, bias: Tensor | None, sizes: tuple[int, int], bits: int, gated: bool):
+        self._panels, self._bias = panels, bias  # what `descriptor` points into
+        outputs, inputs = sizes
+        self.descriptor = Linear(address(panels), address(bias), inputs, outputs, bits, gated)
+        self._width = outputs // 2 if gated else outputs
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        found = library()
+        assert found is not None
+        rows = rows.contiguous()
+        result = rows.new_empty(len(rows), self._width)
+        layer = ctypes.byref(self.descriptor)
+        threads = torch.get_num_threads()
+        checked(found.linear(layer, address(result), address(rows), None, len(rows), threads))
+        return result
+
+
+def pack_bf16(weight: Tensor, bias: Tensor | None, gated: bool = False) -> Packed:
+    """From weight [out, in] bf16 and bias [out]; of a gated layer the first half of out is the gate."""
+    if gated:
+        weight, bias = _alternate(weight), None if bias is None else _alternate(bias)
+    outputs, inputs = weight.shape
+    panels = _padded(weight).view(-1, PANEL // LANES, LANES, inputs // 2, 2).permute(0, 3, 1, 2, 4)
+    return Packed(panels.contiguous(), _wide(bias), (outputs, inputs), 16, gated)
+
+
+def pack_int4(codes: Tensor, scales: Tensor, bias: Tensor | None, gated: bool = False) -> Packed:
+    """From codes [out, in] 0..15 and [in / GROUP, out, 2] bf16 of (scale, zero): `linear.quantise`."""
+    scales = scales.transpose(0, 1)  # [out, groups, 2]
+    codes = codes.to(torch.int16)
+    if gated:
+        codes, scales = _alternate(codes), _alternate(scales)
+        bias = None if bias is None else _alternate(bias)
+    outputs, inputs = codes.shape
+    groups = inputs // GROUP
+    # A 16-bit word holds the codes of one input and of four outputs, LANES apart.
+    split = _padded(codes).view(-1, PANEL // LANES, LANES, groups, GROUP // 2, 2).permute(0, 3, 4, 2, 5, 1)
+    words = split[..., 0] | split[..., 1] << 4 | split[..., 2] << 8 | split[..., 3] << 12
+    words = words.reshape(-1, groups, GROUP // 2 * 2 * LANES)
+    pairs = _padded(scales.contiguous()).view(torch.int16).view(-1, PANEL, groups, 2).transpose(1, 2)
+    panels = torch.cat([words, pairs.reshape(-1, groups, 2 * PANEL)], -1)
+    return Packed(panels, _wide(bias), (outputs, inputs), 4, gated)
+
+
+def _padded(weight: Tensor) -> Tensor:
+    """Zero outputs added up to a whole panel."""
+    missing = -len(weight) % PANEL
+    return torch.cat([weight, weight.new_zeros(missing, *weight.shape[1:])]) if missing else weight
+
+
+def _alternate(halves: Tensor) -> Tensor:
+    """LANES outputs of the first half, as many of the second, and so on."""
+    rest = halves.shape[1:]
+    return halves.view(2, -1, LANES, *rest).transpose(0, 1).reshape(halves.shape)
+
+
+def _wide(bias: Tensor | None) -> Tensor | None:
+    return None if bias is None else bias.float().contiguous()

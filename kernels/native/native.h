@@ -1,0 +1,70 @@
+/* A decoder's parts for processors with AVX-512 bf16.
+ *
+ * One promise shapes them: a row's result has the same bits whatever other rows are computed with it
+ * (docs/decisions/0001). Every sum here runs over its own row in one fixed order, so it holds by
+ * construction. Parallel work is cut by outputs, never inside a sum.
+ */
+#pragma once
+
+#include "vector.h"
+
+/* The OpenMP runtime that torch has loaded: a second pool of threads would fight it for the cores. */
+void GOMP_parallel(void (*work)(void *), void *data, unsigned threads, unsigned flags);
+
+enum { PANEL = 64 }; /* outputs whose weights lie together, see linear.c */
+
+typedef struct {
+    const void *weights; /* panels, zeros behind the last output */
+    const float *bias;   /* [outputs] or null */
+    int64_t inputs;      /* a multiple of 32 */
+    int64_t outputs;     /* a multiple of 16 */
+    int64_t bits;        /* 16 or 4 */
+    int64_t gated;       /* gate and up alternate by 16 outputs; the result is silu(gate) * up */
+} Linear;
+
+typedef struct {
+    const float *attention_norm, *query_norm, *key_norm, *ffn_norm; /* the middle two or null */
+    Linear qkv, out, gate_up, down;
+} Layer;
+
+typedef struct {
+    int64_t width, heads, kv_heads, head_dim;
+    float eps;
+    const float *cos, *sin;    /* [context, head_dim], sines of the first half negative */
+    const float *final_norm;
+    const Layer *layers;
+} Decoder;
+
+/* A new token: where its key and value go, and which keys it sees: a prefix of its session's places,
+ * then single places behind it (its ancestors in a tree, and itself). */
+typedef struct {
+    const uint64_t *table; /* addresses of its session's blocks, [layers, 2, kv_heads, BLOCK, head_dim] each */
+    int64_t position;      /* in the text */
+    int64_t place;         /* in the cache */
+    int64_t prefix;
+    const int32_t *extra;
+    int64_t extras;
+} Row;
+
+enum { BLOCK = 64 }; /* places */
+
+/* to [rows, outputs] = from [rows, inputs] times the weights, plus bias, plus `residual` [rows, outputs]
+ * where it is not null (it may be `to`). A gated layer's `to` has half as many outputs. Returns 0, or -1
+ * where there is no memory. */
+int linear(const Linear *layer, bf16 *to, const bf16 *from, const bf16 *residual, int64_t rows, unsigned threads);
+
+/* Root-mean-square norm of rows [rows, width]. */
+void norm(bf16 *to, const bf16 *from, const float *weight, float eps, int64_t rows, int64_t width);
+
+/* Turns query and key heads of qkv [rows, heads + 2 * kv_heads, head_dim] by their positions, norms them
+ * first where the model does, and puts keys and values into the cache. */
+void place(const Decoder *model, int64_t depth, bf16 *qkv, const Row *rows, int64_t count);
+
+/* to [count, heads * head_dim]: softmax attention of each row's queries over the keys it sees. */
+void attend(const Decoder *model, int64_t depth, bf16 *to, const bf16 *qkv, const Row *rows, int64_t count,
+            unsigned threads);
+
+/* stream [count, width] through the first `depth` layers, in place; then normed into `to`. Returns 0, or
+ * -1 where there is no memory. */
+int forward(const Decoder *model, int64_t depth, bf16 *to, bf16 *stream, const Row *rows, int64_t count,
+            unsigned threads);
