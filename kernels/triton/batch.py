@@ -1,0 +1,77 @@
+"""What kernels and twins are told of a batch. The rows of all sessions stand one after the other.
+
+The integers beside the tensors are upper bounds that the host knows, so that a launch waits for
+nothing; a recorded step (`graphs`) fixes them once for all batches that fit.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+WORD = 64  # bits
+
+
+@dataclass(frozen=True)
+class Step:
+    """New tokens over a paged cache, their own keys and values written to it already."""
+
+    first: Tensor  # [sessions + 1] int32; session s has the rows from first[s] up to first[s + 1]
+    cached: Tensor  # [sessions] int32; places before the session's first row, which all of its rows see
+    table: Tensor  # [sessions, blocks] int32; the cache's block that holds the n-th block of places
+    seen: Tensor  # [rows, words] int64; bit j % 64 of word j // 64: the row sees new token j of its session
+    most_rows: int  # of a session
+    most_places: int  # of a session, its new tokens included
+
+
+@dataclass(frozen=True)
+class Draws:
+    """How the token after each row is drawn: the noise's place, temperature, and what truncation leaves."""
+
+    seeds: Tensor  # [rows] uint64
+    streams: Tensor  # [rows] uint64
+    positions: Tensor  # [rows] int64; of the token being drawn
+    temperatures: Tensor  # [rows] fp32; 0: the likeliest token
+    floors: Tensor  # [rows] fp32; the lowest (logit - largest) / temperature that may be drawn; -inf: all
+
+
+@dataclass(frozen=True)
+class Guesses:
+    """A proposal for each session, hung under a root: the row of the last committed token."""
+
+    first: Tensor  # [sessions + 1] int32; session s has the rows from first[s] up to first[s + 1]
+    tokens: Tensor  # [rows] int32; the guess that stands at a row; of no account at a root
+    parents: Tensor  # [rows] int32; an earlier row of the session counted from its root, 0; -1 at the root
+    most_rows: int  # of a session, its root included
+
+
+class Verdicts(NamedTuple):
+    """What stays of proposals, and what follows."""
+
+    drawn: Tensor  # [rows] int32; the token after each row
+    kept: Tensor  # [sessions] int32; guesses that stay
+    paths: Tensor  # [sessions, most_rows - 1] int32; which: guess i stands at row i + 1; -1 behind the last
+    tokens: Tensor  # [sessions] int32; what follows them: recovered or bonus
+
+
+def ancestry(parents: Sequence[int], words: int) -> Tensor:
+    """The bits of `Step.seen` for one session: [len(parents), words] int64.
+
+    A new token sees itself and those that `parents[i]`, an earlier new token or -1, leads to. Raises
+    ValueError where `words` have too few bits.
+    """
+    if len(parents) > words * WORD:
+        raise ValueError(f"{len(parents)} new tokens do not fit into {words} words of {WORD} bits")
+    lines: list[int] = []
+    for node, parent in enumerate(parents):
+        lines.append(1 << node | (lines[parent] if parent >= 0 else 0))
+    return torch.tensor(
+        [[_signed(line >> WORD * word) for word in range(words)] for line in lines], dtype=torch.int64
+    ).view(-1, words)
+
+
+def _signed(bits: int) -> int:
+    low = bits % (1 << WORD)
+    return low - (1 << WORD) if low >> (WORD - 1) else low

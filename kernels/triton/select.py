@@ -1,0 +1,34 @@
+"""Which kernels a device takes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ringroad.kernels.triton import twins
+from ringroad.kernels.triton.batch import Draws, Guesses, Step, Verdicts
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """What is hot, in one of its two forms; `twins` documents each."""
+
+    attend: Callable[[Tensor, Tensor, Tensor, Step], tuple[Tensor, Tensor]]
+    merge: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    verdicts: Callable[[Tensor, Draws, Guesses], Verdicts]
+
+
+TWINS = Kernels(twins.attend, twins.merge, twins.verdicts)
+
+
+def kernels_for(device: torch.device) -> Kernels:
+    """Triton's for a CUDA device, torch's for any other. Raises ImportError on CUDA without triton."""
+    if device.type != "cuda":
+        return TWINS
+    # Here alone, because a machine without a GPU need not have triton.
+    from ringroad.kernels.triton.attention import attend
+    from ringroad.kernels.triton.merge import merge
+    from ringroad.kernels.triton.verdicts import verdicts
+
+    return Kernels(attend, merge, verdicts)
