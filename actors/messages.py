@@ -64,6 +64,15 @@ class Features(msgspec.Struct, frozen=True, array_like=True):
     entropy: list[float]  # nats
 
 
+class Pass(msgspec.Struct, frozen=True, array_like=True):
+    """A forward pass: the one that gave the first token of an answer. Each session in it reports it."""
+
+    seconds: float
+    rows: int  # new tokens, of all sessions in it
+    sessions: int
+    passes: int = 1  # the answer took, from this one on
+
+
 # --- gateway -> router ------------------------------------------------------------------------
 
 
@@ -139,6 +148,10 @@ class Draft(Message, frozen=True):
     tokens: list[int]
     budget: int  # at most this many guesses
     until: Policy | None = None  # a guess this rule would consult on is the last one
+    # Every guess will be judged, so any will do. Else some may stay as they are: only the small
+    # model's own tokens, one after another.
+    judged: bool = False
+    successors: list[list[int]] = []  # of the last verdict
 
 
 class Consult(Message, frozen=True):
@@ -150,6 +163,7 @@ class Consult(Message, frozen=True):
     tokens: list[int]
     guesses: list[int] = []
     parents: list[int] = []  # of each guess: an earlier one, or -1; empty means a chain
+    successors: bool = False  # whether the drafter has use for them
 
 
 class Close(Message, frozen=True):
@@ -177,6 +191,9 @@ class Proposal(Message, frozen=True):
     parents: list[int]  # of each guess: an earlier one, or -1; empty means a chain
     features: Features | None = None  # where a model guessed
     seconds: float = 0.0  # of the drafter's time
+    took: Pass | None = None  # None where no model guessed
+    # Of each guess the estimated probability that it is accepted, its ancestors included; empty: unknown.
+    scores: list[float] = []
 
 
 class Verdict(Message, frozen=True):
@@ -188,6 +205,10 @@ class Verdict(Message, frozen=True):
     path: list[int]  # the guesses that stay, from the first on: indices into the consult's guesses
     token: int  # what it says next: recovered, bonus or its only one
     seconds: float = 0.0  # of the verifier's time
+    took: Pass | None = None
+    # Where the consult asked: for the text's last token and each guess a row of it and, likeliest
+    # first, what the large model saw following it.
+    successors: list[list[int]] = []
 
 
 class Forgotten(Message, frozen=True):
@@ -217,6 +238,7 @@ class Hello(Message, frozen=True):
     memory_bytes: int = 0
     idle_tokens: int = 0  # kept in the cache for a text with the same beginning
     found_share: float = 0.0  # of all tokens of prompts, those found in the cache
+    successors: bool = False  # a drafter that learns from verdicts
 
 
 ToRouter = Submit | Cancel | Proposal | Verdict | Forgotten | Failed | Hello

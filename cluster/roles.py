@@ -4,9 +4,13 @@ import os
 
 import torch
 
-from ringroad.actors.drafter.config import DrafterConfig
-from ringroad.actors.drafter.lookup import LookupDrafter
+from ringroad.actors.drafter.config import CHAIN, DrafterConfig
+from ringroad.actors.drafter.free import FreeDrafter
 from ringroad.actors.drafter.model import ModelDrafter
+from ringroad.actors.drafter.plan import Plan
+from ringroad.actors.drafter.shapes import make as shape
+from ringroad.actors.drafter.strategies import make as strategy
+from ringroad.actors.drafter.strategy import Ensemble
 from ringroad.actors.engine.engine import Engine
 from ringroad.actors.engine.model import Model
 from ringroad.actors.engine.weights import open_weights
@@ -36,10 +40,20 @@ def build_verifier(config: VerifierConfig) -> Verifier:
 
 
 def build_drafter(config: DrafterConfig) -> Role:
-    """The small model, loaded, or prompt lookup where there is none."""
+    """The small model, loaded, with strategies beside it; or these alone where there is none."""
+    strategies = [strategy(name) for name in config.model_free]
     if not config.model:
-        return LookupDrafter()
-    return ModelDrafter(_engine(config), config.model, config.prefill_chunk, config.step_tokens)
+        return FreeDrafter(strategies, config.floor)
+    plan = Plan(
+        free=Ensemble(strategies, config.floor),
+        model=config.model_guesses,
+        shape=None if config.tree == CHAIN else shape(config.tree),
+        passes=config.passes,
+        enough=config.enough,
+        floor=config.floor,
+        two_levels=config.two_levels,
+    )
+    return ModelDrafter(_engine(config), config.model, config.prefill_chunk, config.step_tokens, plan=plan)
 
 
 def _engine(config: DrafterConfig | VerifierConfig) -> Engine:

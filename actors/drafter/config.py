@@ -1,12 +1,16 @@
 """What an operator may set about a drafter."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ringroad.actors.drafter import shapes, strategies
+
+MODEL, CHAIN = "model", "chain"
 
 
 class DrafterConfig(BaseModel):
-    """A drafter; without a model it looks guesses up in the text, and modes small and routed are off."""
+    """A drafter; without a model it guesses from texts alone, and modes small and routed are off."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -22,3 +26,37 @@ class DrafterConfig(BaseModel):
     step_tokens: int = Field(default=256, ge=16)
     # The most that keys and values take, those kept for texts that begin alike included; in 10^9 bytes.
     cache_gigabytes: float = Field(default=2.0, gt=0)
+    # Who guesses: "model" and files of strategies/. None: suffix lookup, and the model where there is one.
+    # A model that is not among them serves the modes small and routed alone.
+    strategies: list[str] | None = None
+    # How the model's guesses grow: "chain", or a file of shapes/.
+    tree: str = CHAIN
+    passes: int = Field(default=6, ge=1)  # of the model for a tree
+    # Where strategies without a model expect so many guesses to be accepted, the model is not asked.
+    enough: float = Field(default=2.0, ge=0)
+    # Guesses accepted with less than this probability are not worth their row in the verifier's step.
+    floor: float = Field(default=0.1, ge=0, le=1)
+    # Whether the strategies' guesses spare the model passes: two levels of speculation.
+    two_levels: bool = False
+
+    @property
+    def model_free(self) -> list[str]:
+        """The strategies that need no model."""
+        return ["suffix"] if self.strategies is None else [name for name in self.strategies if name != MODEL]
+
+    @property
+    def model_guesses(self) -> bool:
+        """Whether the model guesses what will be judged."""
+        return bool(self.model) and (self.strategies is None or MODEL in self.strategies)
+
+    @model_validator(mode="after")
+    def _are_known(self) -> Self:
+        known = [MODEL, *strategies.names()]
+        for name in self.strategies or []:
+            if name not in known:
+                raise ValueError(f"strategy {name}: known are {', '.join(known)}")
+        if MODEL in (self.strategies or []) and not self.model:
+            raise ValueError("strategy model: there is no model")
+        if self.tree not in (CHAIN, *shapes.names()):
+            raise ValueError(f"tree {self.tree}: known are {', '.join((CHAIN, *shapes.names()))}")
+        return self

@@ -1,33 +1,127 @@
-"""Drafting with the small model: a chain of its own coupled tokens."""
+"""Drafting with the small model, and with strategies that need none before, beside and below it."""
 
-from ringroad.actors.engine.engine import Outcome, Work
+from collections.abc import Sequence
+
+from msgspec import structs
+
+from ringroad.actors.drafter.branches import Branches
+from ringroad.actors.drafter.chain import BELIEVED, Chain
+from ringroad.actors.drafter.hits import Hits
+from ringroad.actors.drafter.passes import Grower, Guess
+from ringroad.actors.drafter.plan import Plan
+from ringroad.actors.drafter.tree import NOTHING, Tree, behind, merge
+from ringroad.actors.engine.engine import Engine, Outcome, Work
 from ringroad.actors.engine.tenant import Task, Tenant
-from ringroad.actors.messages import Draft, Features, Proposal
-from ringroad.actors.router.policies import Decision, decide
+from ringroad.actors.messages import Draft, Features, Hello, Proposal
 
 
 class ModelDrafter(Tenant[Draft]):
-    """Answers a Draft with a Proposal, a guess a step."""
+    """Answers a Draft with a Proposal."""
 
     role = "drafter"
     question = Draft
 
+    def __init__(
+        self,
+        engine: Engine,
+        model: str,
+        prefill_chunk: int = 256,
+        step_tokens: int = 256,
+        *,
+        plan: Plan | None = None,
+    ) -> None:
+        super().__init__(engine, model, prefill_chunk, step_tokens)
+        self._ways = plan or Plan()
+        self._hits = Hits(BELIEVED)
+        self._growers: dict[str, Grower] = {}
+        self._free: dict[str, Tree] = {}  # what the strategies propose
+        self._guessed: dict[str, tuple[int, Sequence[Guess]]] = {}  # the last chain, and the text before it
+
+    def hello(self) -> Hello:
+        """Who this is, how full, and what it learns from."""
+        return structs.replace(super().hello(), successors=self._ways.free.learns)
+
+    def _take(self, ask: Draft) -> None:
+        super()._take(ask)
+        task = self._tasks.get(ask.session)
+        if task is None or task.ask is not ask:
+            return  # forgotten
+        text = self._held[ask.session].text
+        self._look_back(ask.session, text)
+        free = self._ways.free
+        free.observe(ask.session, text)
+        free.learn(ask.successors)
+        found = free.propose(ask.session, text, ask.budget) if ask.judged else NOTHING
+        if ask.judged and (found.expected >= self._ways.enough or not self._ways.model):
+            del self._tasks[ask.session]
+            self._outbox.append(_proposal(task, found))
+            return
+        self._free[ask.session] = found
+        self._growers[ask.session] = self._grower(ask)
+
+    def _drop(self, session: str) -> None:
+        super()._drop(session)
+        self._ways.free.forget(session)
+        for held in (self._growers, self._free, self._guessed):
+            held.pop(session, None)
+
+    def _grower(self, draft: Draft) -> Grower:
+        ways = self._ways
+        if draft.judged and ways.shape is not None:
+            return Branches(draft, ways.shape, ways.passes)
+        if not ways.two_levels:
+            return Chain(draft, self._hits)
+        return Chain(draft, self._hits, lambda text, room: ways.free.propose(draft.session, text, room))
+
     def _work(self, task: Task[Draft]) -> Work:
-        """What the cache lacks of the text: at first the news from the router, then the last guess."""
+        """What the cache lacks of the text, and what is to be read behind it."""
         session = task.ask.session
-        return Work(session, self._new(session), features=task.ask.until is not None)
+        return self._growers[session].work(self._held[session].text, self._new(session))
 
     def _answer(self, task: Task[Draft], work: Work, outcome: Outcome) -> Proposal | None:
-        draft = task.ask
-        task.guesses += outcome.tokens
-        self._held[draft.session].text += outcome.tokens
-        stop = len(task.guesses) >= draft.budget
-        seen = None
-        if draft.until is not None and outcome.features is not None:
-            task.margin += outcome.features.margin
-            task.entropy += outcome.features.entropy
-            seen = Features(task.margin, task.entropy)
-            stop = stop or decide(draft.until, outcome.features, 0) is Decision.CONSULT
-        if not stop:
+        session = task.ask.session
+        grower = self._growers[session]
+        read = grower.read(outcome)
+        if len(read.kept) < len(work.tokens):
+            self._engine.keep(session, read.kept)
+        self._held[session].text += read.text
+        if not read.done:
             return None
-        return Proposal(draft.session, draft.epoch, task.length, task.guesses, [], seen, task.seconds)
+        if not task.ask.judged:
+            return _proposal(task, grower.tree, grower.features)
+        self._guessed[session] = task.length, grower.guesses
+        tree = self._merged(task.ask, grower.tree)
+        same = list(tree.tokens) == list(grower.tree.tokens)
+        return _proposal(task, tree, grower.features if same else None)
+
+    def _merged(self, draft: Draft, own: Tree) -> Tree:
+        """What the model guesses, what the strategies do, and how they would go on from its chain."""
+        ways, found = self._ways, self._free[draft.session]
+        room = draft.budget - len(own)
+        further = NOTHING
+        if room > 0 and ways.shape is None:
+            further = behind(own, ways.free.propose(draft.session, self._held[draft.session].text, room))
+        return merge([own, found, further], draft.budget, ways.floor)
+
+    def _look_back(self, session: str, text: list[int]) -> None:
+        """Learns from the text how often guesses of each kind stay."""
+        length, guesses = self._guessed.pop(session, (0, []))
+        for (token, kind), spoken in zip(guesses, text[length : length + len(guesses)], strict=False):
+            self._hits.saw(kind, token == spoken)
+            if token != spoken:
+                return  # what follows a wrong guess says nothing
+
+
+def _proposal(task: Task[Draft], tree: Tree, features: Features | None = None) -> Proposal:
+    draft = task.ask
+    return Proposal(
+        draft.session,
+        draft.epoch,
+        task.length,
+        list(tree.tokens),
+        [] if tree.is_chain else list(tree.parents),
+        features,
+        task.seconds,
+        task.took,
+        list(tree.scores),
+    )

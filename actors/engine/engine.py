@@ -14,6 +14,7 @@ from ringroad.actors.engine.cache import Cache
 from ringroad.actors.engine.model import Model, Span
 from ringroad.actors.engine.pool import BLOCK, Pool
 from ringroad.actors.engine.prefix import Prefix
+from ringroad.actors.engine.siblings import Siblings, siblings, successors
 from ringroad.actors.errors import CacheFull
 from ringroad.actors.messages import Features, Sampling
 from ringroad.kernels import sampling as draws
@@ -29,6 +30,8 @@ class Work:
     parents: Sequence[int] | None = None  # of each token: an earlier one of these, or -1
     answers: int = 1  # how many of the tokens, from the last backwards, want an outcome
     features: bool = False
+    siblings: int = 0  # likeliest next tokens wanted of each answer, its own included
+    successors: int = 0  # likeliest tokens wanted of each answer, whatever is drawn
     distributions: bool = False  # answered with what a token is drawn from, in place of a draw
 
 
@@ -38,6 +41,8 @@ class Outcome:
 
     tokens: list[int]
     features: Features | None = None
+    siblings: Sequence[Siblings] = ()  # as asked, one for each answer
+    successors: Sequence[Sequence[int]] = ()
     # [answers, vocabulary] fp32, after temperature and truncation; never for a wire.
     distributions: Tensor | None = field(default=None, compare=False)
 
@@ -202,11 +207,15 @@ class Engine:
                 at += work.answers
                 continue
             next_positions = positions[wanted[mine]] + 1
-            tokens = [
-                _draw(row, sampling, int(position))
-                for row, position in zip(logits[mine], next_positions, strict=True)
+            places = list(zip(logits[mine], next_positions.tolist(), strict=True))
+            tokens = [_draw(row, sampling, position) for row, position in places]
+            beside = [
+                siblings(row, sampling, position, token, work.siblings)
+                for (row, position), token in zip(places, tokens, strict=True)
+                if work.siblings
             ]
-            outcomes.append(Outcome(tokens, _features(logits[mine]) if work.features else None))
+            seen = _features(logits[mine]) if work.features else None
+            outcomes.append(Outcome(tokens, seen, beside, successors(logits[mine], work.successors)))
             at += work.answers
         return outcomes
 

@@ -5,6 +5,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from msgspec import structs
+
 from ringroad.actors.engine.engine import Engine, Outcome, Work
 from ringroad.actors.engine.schedule import Schedule
 from ringroad.actors.messages import (
@@ -16,6 +18,7 @@ from ringroad.actors.messages import (
     Hello,
     Message,
     Open,
+    Pass,
     Welcome,
 )
 from ringroad.actors.texts import Behind, follow
@@ -35,6 +38,7 @@ class Task(Generic[Ask]):
     margin: list[float] = field(default_factory=list)
     entropy: list[float] = field(default_factory=list)
     seconds: float = 0.0  # of this role's steps
+    took: Pass | None = None  # the first of them that gave a token
 
 
 @dataclass
@@ -122,10 +126,14 @@ class Tenant(Generic[Ask]):
         batch = self._plan(tasks)
         outcomes = self._engine.step(batch) if batch else []
         seconds = time.perf_counter() - started
+        took = Pass(seconds, sum(len(work.tokens) for work in batch), len(batch))
         answers: list[Message] = []
         for work, outcome in zip(batch, outcomes, strict=True):
             task = self._tasks[work.session]
             task.seconds += seconds
+            if outcome.tokens:
+                last = task.took
+                task.took = took if last is None else structs.replace(last, passes=last.passes + 1)
             answer = self._answer(task, work, outcome) if outcome.tokens else None
             if answer is not None:
                 del self._tasks[work.session]
@@ -137,12 +145,12 @@ class Tenant(Generic[Ask]):
         try:
             if held is None or held.epoch != ask.epoch:
                 raise Behind
-            follow(held.text, ask.base, ask.tokens)
+            agreed = follow(held.text, ask.base, ask.tokens)
         except Behind:
             self._outbox.append(Forgotten(ask.session, ask.epoch))
             return
         # What was cached beyond the agreed text goes; the last token is computed for its outcome.
-        known = min(self._engine.length(ask.session), ask.base, len(held.text) - 1)
+        known = min(self._engine.length(ask.session), agreed, len(held.text) - 1)
         self._engine.truncate(ask.session, known)
         self._tasks[ask.session] = Task(ask, len(held.text))
 

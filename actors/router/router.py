@@ -15,6 +15,7 @@ from ringroad.actors.messages import (
     Forgotten,
     Hello,
     Message,
+    Mode,
     Open,
     Proposal,
     Roster,
@@ -53,6 +54,7 @@ class Running:
     gateway: Address
     sampling: Sampling
     at: dict[str, Address | None]
+    successors: list[list[int]] = field(default_factory=list)  # of the last verdict, for the drafter
 
 
 class Router:
@@ -144,6 +146,8 @@ class Router:
         role = next((role for role, address in running.at.items() if address == sender), None)
         if role is None:
             return  # a peer that this session has left
+        if isinstance(message, Verdict):
+            running.successors = message.successors
         if isinstance(message, Proposal | Verdict):
             self._advance(message.session, message)
         else:
@@ -195,10 +199,14 @@ class Router:
                 self._tell(running, role, Open(name, epoch, running.sampling))
             case events.AskDraft(epoch, base, budget, until):
                 tokens = running.tokens[base:]
-                self._tell(running, DRAFTER, Draft(name, epoch, base, tokens, budget, until))
+                judged = running.state.mode is Mode.SPECULATIVE
+                draft = Draft(name, epoch, base, tokens, budget, until, judged, running.successors)
+                self._tell(running, DRAFTER, draft)
             case events.AskVerdict(epoch, base, guesses, parents):
                 tokens = running.tokens[base:]
-                consult = Consult(name, epoch, base, tokens, list(guesses), list(parents))
+                drafter = self._peers.get(running.at[DRAFTER] or b"")
+                learns = drafter is not None and drafter.hello.successors
+                consult = Consult(name, epoch, base, tokens, list(guesses), list(parents), learns)
                 self._tell(running, VERIFIER, consult)
             case events.Commit(tokens, speakers):
                 offset = len(running.tokens) - running.prompt

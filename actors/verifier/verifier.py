@@ -5,6 +5,8 @@ from ringroad.actors.engine.tenant import Task, Tenant
 from ringroad.actors.messages import Consult, Verdict
 from ringroad.actors.verifier.acceptance import accept
 
+SUCCESSORS = 8  # of each judged token, for drafters that learn from them
+
 
 class Verifier(Tenant[Consult]):
     """Answers a Consult with a Verdict."""
@@ -20,7 +22,13 @@ class Verifier(Tenant[Consult]):
         if consult.parents:
             own = len(new)
             parents = [*range(-1, own - 1), *(own + parent for parent in consult.parents)]
-        return Work(consult.session, [*new, *consult.guesses], parents, answers=len(consult.guesses) + 1)
+        return Work(
+            consult.session,
+            [*new, *consult.guesses],
+            parents,
+            answers=len(consult.guesses) + 1,
+            successors=SUCCESSORS if consult.successors else 0,
+        )
 
     def _answer(self, task: Task[Consult], work: Work, outcome: Outcome) -> Verdict:
         consult = task.ask
@@ -28,4 +36,8 @@ class Verifier(Tenant[Consult]):
         own = len(work.tokens) - len(consult.guesses)
         self._engine.keep(consult.session, [*range(own), *(own + node for node in path)])
         self._held[consult.session].text += [*(consult.guesses[node] for node in path), token]
-        return Verdict(consult.session, consult.epoch, task.length, path, token, task.seconds)
+        judged = work.tokens[own - 1 :]
+        seen = [[after, *row] for after, row in zip(judged, outcome.successors, strict=False)]
+        return Verdict(
+            consult.session, consult.epoch, task.length, path, token, task.seconds, task.took, seen
+        )

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringroad.actors.colocated import Colocated
-from ringroad.actors.drafter.lookup import LookupDrafter
+from ringroad.actors.drafter import strategies
+from ringroad.actors.drafter.free import FreeDrafter
 from ringroad.actors.drafter.model import ModelDrafter
 from ringroad.actors.engine.engine import Engine
 from ringroad.actors.engine.model import Model
@@ -160,7 +161,7 @@ def test_with_a_drafter_that_looks_up(kind: Weights, sampling: Sampling) -> None
     first = request(sampling)
     answer = plain(kind, first)
     submit = request(sampling, text=[*first.prompt, *answer, *first.prompt, *answer[:4]])
-    chunks = generated(submit, verifier(kind), LookupDrafter())
+    chunks = generated(submit, verifier(kind), FreeDrafter([strategies.make("lookup")]))
     assert text_of(chunks) == plain(kind, submit)
     assert counts_of(chunks).drafted > 0
 

@@ -136,11 +136,11 @@ def test_a_drafter_gets_what_it_lacks() -> None:
     hub = Hub()
     hub.greet(DRAFT, JUDGE)
     hub.submit(mode=Mode.SPECULATIVE, max_tokens=9, draft_tokens=2)
-    assert hub.take(DRAFT) == [Open("s", 0, WARM), Draft("s", 0, 0, [1, 2, 3], 2)]
+    assert hub.take(DRAFT) == [Open("s", 0, WARM), Draft("s", 0, 0, [1, 2, 3], 2, judged=True)]
     hub.hears(DRAFT, Proposal("s", 0, 3, [4, 5], []))
     assert hub.take(JUDGE) == [Open("s", 0, WARM), Consult("s", 0, 0, [1, 2, 3], [4, 5])]
     hub.hears(JUDGE, Verdict("s", 0, 3, [0], 8))
-    assert hub.take(DRAFT) == [Draft("s", 0, 4, [8], 2)]
+    assert hub.take(DRAFT) == [Draft("s", 0, 4, [8], 2, judged=True)]
     hub.hears(DRAFT, Proposal("s", 0, 5, [6], []))
     assert hub.take(JUDGE) == [Consult("s", 0, 5, [], [6])]
     assert [c.tokens for c in hub.chunks()] == [[4, 8]]

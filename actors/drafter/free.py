@@ -1,31 +1,27 @@
-"""Drafting without a model: what followed the last few tokens when they stood in the text before.
+"""A drafter without a model: strategies alone."""
 
-Prompt lookup decoding (Saxena 2023). Good where answers quote their prompts; costs nothing.
-"""
-
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ringroad.actors.drafter.strategy import Ensemble, Strategy
 from ringroad.actors.messages import Close, Draft, Forgotten, Hello, Message, Open, Proposal, Welcome
 from ringroad.actors.texts import Behind, follow
-
-LONGEST = 4  # tokens that must repeat; fewer are tried down to one
-Gram = tuple[int, ...]
 
 
 @dataclass
 class Held:
-    """A session's committed text, and where each of its n-grams was last followed by something."""
+    """A session's committed text."""
 
     epoch: int
     text: list[int] = field(default_factory=list)
-    indexed: int = 0  # tokens of the text that are in `follows`
-    follows: dict[Gram, int] = field(default_factory=dict)
 
 
-class LookupDrafter:
+class FreeDrafter:
     """A plain role: messages in through `receive`, answers out of `step`."""
 
-    def __init__(self) -> None:
+    def __init__(self, strategies: Sequence[Strategy], floor: float = 0.0) -> None:
+        """`floor`: guesses less likely than this are left out."""
+        self._strategies = Ensemble(strategies, floor)
         self._router = ""
         self._held: dict[str, Held] = {}
         self._outbox: list[Message] = []
@@ -36,8 +32,8 @@ class LookupDrafter:
         return bool(self._outbox)
 
     def hello(self) -> Hello:
-        """Who this is, and how full."""
-        return Hello(role="drafter", sessions=len(self._held))
+        """Who this is, how full, and what it learns from."""
+        return Hello(role="drafter", sessions=len(self._held), successors=self._strategies.learns)
 
     def receive(self, message: Message) -> None:
         """Takes in one message from the router."""
@@ -47,10 +43,11 @@ class LookupDrafter:
             case Draft():
                 self._outbox.append(self._propose(message))
             case Close(session=session):
-                self._held.pop(session, None)
+                self._drop(session)
             case Welcome(router=router) if router != self._router:
                 self._router = router
-                self._held.clear()
+                for session in list(self._held):
+                    self._drop(session)
 
     def step(self) -> list[Message]:
         """The proposals made since the last step."""
@@ -61,6 +58,10 @@ class LookupDrafter:
         """Nothing here waits over a step."""
         return []
 
+    def _drop(self, session: str) -> None:
+        self._held.pop(session, None)
+        self._strategies.forget(session)
+
     def _propose(self, draft: Draft) -> Message:
         held = self._held.get(draft.session)
         try:
@@ -69,19 +70,15 @@ class LookupDrafter:
             follow(held.text, draft.base, draft.tokens)
         except Behind:
             return Forgotten(draft.session, draft.epoch)
-        guesses = look_up(held, draft.budget)
-        return Proposal(draft.session, draft.epoch, len(held.text), guesses, [])
-
-
-def look_up(held: Held, budget: int) -> list[int]:
-    """Up to `budget` tokens that followed the longest repeated end of the text; none if none repeats."""
-    text = held.text
-    for end in range(held.indexed, len(text)):
-        for size in range(1, min(LONGEST, end) + 1):
-            held.follows[tuple(text[end - size : end])] = end
-    held.indexed = len(text)
-    for size in range(min(LONGEST, len(text)), 0, -1):
-        at = held.follows.get(tuple(text[-size:]))
-        if at is not None:
-            return text[at : at + budget]
-    return []
+        self._strategies.observe(draft.session, held.text)
+        self._strategies.learn(draft.successors)
+        tree = self._strategies.propose(draft.session, held.text, draft.budget)
+        parents = [] if tree.is_chain else list(tree.parents)
+        return Proposal(
+            draft.session,
+            draft.epoch,
+            len(held.text),
+            list(tree.tokens),
+            parents,
+            scores=list(tree.scores),
+        )

@@ -1,0 +1,48 @@
+"""What is common to the ways in which the small model's guesses grow, pass by pass."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ringroad.actors.drafter.tree import Tree
+from ringroad.actors.engine.engine import Outcome, Work
+from ringroad.actors.messages import Features
+
+Guess = tuple[int, int]  # a token, and the kind of guess it is (`chain.BELIEVED`)
+
+
+@dataclass(frozen=True)
+class Read:
+    """What a pass leaves behind."""
+
+    kept: list[int]  # of its Work's tokens those that stay in the cache
+    text: list[int]  # what the text held for the session grows by
+    done: bool
+
+
+class Grower(Protocol):
+    """The guesses for one draft."""
+
+    @property
+    def tree(self) -> Tree:
+        """What there is so far."""
+
+    @property
+    def features(self) -> Features | None:
+        """What was seen of each guess, where they are a chain and the draft has use for it."""
+
+    @property
+    def guesses(self) -> Sequence[Guess]:
+        """Where they are a chain: each, with its kind."""
+
+    def work(self, text: Sequence[int], new: Sequence[int]) -> Work:
+        """What to compute for a text, of which the cache lacks what is `new`. Changes nothing of note:
+        a Work may be made twice."""
+
+    def read(self, outcome: Outcome) -> Read:
+        """Takes in what came of the last Work."""
+
+
+def behind_text(own: int, parents: Sequence[int]) -> list[int]:
+    """The parents in a Work of `own` tokens of the text and a tree behind the last of them."""
+    return [*range(-1, own - 1), *(own + parent for parent in parents)]
