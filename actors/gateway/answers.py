@@ -79,6 +79,8 @@ def role_of(peer: Hello) -> control_pb2.Role:
         sessions=peer.sessions,
         cached_tokens=peer.cached_tokens,
         memory_bytes=peer.memory_bytes,
+        idle_tokens=peer.idle_tokens,
+        found_share=peer.found_share,
     )
 
 

@@ -42,7 +42,15 @@ TEMPLATE = (
     "[{{ m.role }}]{{ m.content }}{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
 )
 VERIFIER = Hello(
-    "verifier", model="large", vocabulary=260, context=CONTEXT, sessions=2, cached_tokens=7, memory_bytes=9
+    "verifier",
+    model="large",
+    vocabulary=260,
+    context=CONTEXT,
+    sessions=2,
+    cached_tokens=7,
+    memory_bytes=9,
+    idle_tokens=64,
+    found_share=0.25,
 )
 DRAFTER = Hello("drafter", model="small", vocabulary=260, context=CONTEXT)
 

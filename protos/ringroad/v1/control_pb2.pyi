@@ -93,6 +93,8 @@ class Role(_message.Message):
     SESSIONS_FIELD_NUMBER: _builtins.int
     CACHED_TOKENS_FIELD_NUMBER: _builtins.int
     MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    IDLE_TOKENS_FIELD_NUMBER: _builtins.int
+    FOUND_SHARE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"drafter" or "verifier"."""
     model: _builtins.str
@@ -105,6 +107,10 @@ class Role(_message.Message):
     """Tokens in its key-value cache, over all sessions and before any sharing."""
     memory_bytes: _builtins.int
     """Resident memory of its process in bytes."""
+    idle_tokens: _builtins.int
+    """Tokens in its key-value cache that no session holds, kept for texts with the same beginning."""
+    found_share: _builtins.float
+    """Of all prompt tokens since it started, the share found in its key-value cache: 0 to 1."""
     def __init__(
         self,
         *,
@@ -114,10 +120,12 @@ class Role(_message.Message):
         sessions: _builtins.int = ...,
         cached_tokens: _builtins.int = ...,
         memory_bytes: _builtins.int = ...,
+        idle_tokens: _builtins.int = ...,
+        found_share: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached_tokens", b"cached_tokens", "memory_bytes", b"memory_bytes", "model", b"model", "name", b"name", "ready", b"ready", "sessions", b"sessions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached_tokens", b"cached_tokens", "found_share", b"found_share", "idle_tokens", b"idle_tokens", "memory_bytes", b"memory_bytes", "model", b"model", "name", b"name", "ready", b"ready", "sessions", b"sessions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
