@@ -35,7 +35,11 @@ class RouterConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    # Guesses a round: for speculation at most so many, and exactly so many where `adapt` is off.
     draft_tokens: int = Field(default=8, ge=0, le=16)
+    # Whether speculation guesses as much as pays, by what guesses and forward passes are measured to
+    # bring and to cost, down to not at all (docs/decisions/0006).
+    adapt: bool = True
     policy: PolicyConfig = PolicyConfig()
     # Where drafting for speculation stops before its budget: after a guess this rule doubts, since
     # what follows a wrong guess is wasted (docs/decisions/0005).

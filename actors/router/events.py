@@ -13,6 +13,13 @@ class Begin:
 
 
 @dataclass(frozen=True)
+class Allowed:
+    """So many guesses a proposal from now on."""
+
+    budget: int
+
+
+@dataclass(frozen=True)
 class Gained:
     """A role can be asked again."""
 
@@ -35,7 +42,7 @@ class From:
     message: Forgotten | Failed
 
 
-Event = Begin | Proposal | Verdict | Cancel | Gained | Lost | From
+Event = Begin | Allowed | Proposal | Verdict | Cancel | Gained | Lost | From
 
 
 # --- actions ------------------------------------------------------------------------------------

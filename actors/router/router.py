@@ -25,7 +25,11 @@ from ringroad.actors.messages import (
     Welcome,
 )
 from ringroad.actors.router import events, session
+from ringroad.actors.router.budget import Budget
 from ringroad.actors.router.config import RouterConfig
+from ringroad.actors.router.costs import Meter
+from ringroad.actors.router.forecasts import Load
+from ringroad.actors.router.pace import Pace
 from ringroad.actors.router.session import DRAFTER, VERIFIER, State
 
 log = logging.getLogger(__name__)
@@ -42,6 +46,7 @@ class Peer:
     heard: float  # seconds on the caller's clock
     welcome: str  # what it is greeted with
     sessions: set[str] = field(default_factory=set)
+    meter: Meter = field(default_factory=Meter)
 
 
 @dataclass
@@ -54,6 +59,7 @@ class Running:
     gateway: Address
     sampling: Sampling
     at: dict[str, Address | None]
+    pace: Pace | None  # where the budget is the router's to choose
     successors: list[list[int]] = field(default_factory=list)  # of the last verdict, for the drafter
 
 
@@ -67,6 +73,7 @@ class Router:
         self._send = send
         self._policy = config.policy.policy()
         self._until = config.until.policy() if config.until else None
+        self._budget = Budget(config.draft_tokens)
         self._peers: dict[Address, Peer] = {}
         self._gateways: dict[Address, float] = {}  # when each was last heard
         self._running: dict[str, Running] = {}
@@ -132,11 +139,13 @@ class Router:
         at = {role: self._least_busy(role) for role in (DRAFTER, VERIFIER)}
         peers = {role for role, address in at.items() if address is not None}
         state = session.begin(submit, self._config.draft_tokens, self._policy, self._until, peers)
-        self._running[name] = Running(
-            state, list(submit.prompt), len(submit.prompt), gateway, submit.sampling, at
-        )
+        free = self._config.adapt and submit.mode is Mode.SPECULATIVE and submit.draft_tokens is None
+        pace = self._budget.pace() if free else None
+        running = Running(state, list(submit.prompt), len(submit.prompt), gateway, submit.sampling, at, pace)
+        self._running[name] = running
         for address in filter(None, at.values()):
             self._peers[address].sessions.add(name)
+        self._allow(name, running)
         self._advance(name, events.Begin())
 
     def _hear(self, sender: Address, message: Proposal | Verdict | Forgotten | Failed) -> None:
@@ -146,12 +155,48 @@ class Router:
         role = next((role for role, address in running.at.items() if address == sender), None)
         if role is None:
             return  # a peer that this session has left
-        if isinstance(message, Verdict):
-            running.successors = message.successors
-        if isinstance(message, Proposal | Verdict):
-            self._advance(message.session, message)
-        else:
+        if isinstance(message, Forgotten | Failed):
             self._advance(message.session, events.From(role, message))
+        elif session.fits(running.state, message):
+            if isinstance(message, Verdict):
+                running.successors = message.successors
+            self._learn(running, self._peers[sender], message)
+            self._allow(message.session, running)
+            self._advance(message.session, message)
+
+    def _learn(self, running: Running, peer: Peer, answer: Proposal | Verdict) -> None:
+        """What an answer says about costs and chances."""
+        state, pace, took = running.state, running.pace, answer.took
+        if took is not None:
+            # A try is made alone, so it says nothing of the company that guesses are made in.
+            company = None if pace is not None and pace.trying else self._asking(peer)
+            peer.meter.observe(took, company, guessing=isinstance(answer, Proposal) or bool(state.guesses))
+        if took is not None and isinstance(answer, Verdict):
+            self._budget.earn(took)
+        if pace is None:
+            return
+        if isinstance(answer, Proposal):
+            pace.proposed(session.draft_room(state), answer)
+        else:
+            pace.judged(answer)
+
+    def _allow(self, name: str, running: Running) -> None:
+        """Sets the budget of a session's next round, where it is the router's to choose."""
+        drafter, verifier = (self._peers.get(running.at[role] or b"") for role in (DRAFTER, VERIFIER))
+        state = running.state
+        if running.pace is None or state.asked == DRAFTER or drafter is None or verifier is None:
+            return
+        load = Load(drafter.meter, verifier.meter, len(drafter.sessions), len(verifier.sessions))
+        unread = state.length - (state.drafter.has or 0) + 1  # after the verdict that comes now
+        budget = self._budget.choose(running.pace, load, unread, state.limit - state.length)
+        self._advance(name, events.Allowed(budget))
+
+    def _asking(self, peer: Peer) -> int:
+        """How many sessions ask a peer in every round."""
+        states = [self._running[name].state for name in peer.sessions]
+        if peer.hello.role == VERIFIER:
+            return len(states)
+        return sum(state.budget > 0 and state.mode is not Mode.LARGE for state in states)
 
     def _greet(self, sender: Address, hello: Hello, now: float) -> None:
         if sender in self._peers:

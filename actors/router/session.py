@@ -21,6 +21,7 @@ from ringroad.actors.messages import (
 )
 from ringroad.actors.router.events import (
     Action,
+    Allowed,
     AskDraft,
     AskVerdict,
     Begin,
@@ -99,12 +100,12 @@ def advance(state: State, event: Event) -> Step:
     match event:
         case Begin():
             return _ask(state) if state.asked is None else (state, [])
+        case Allowed(budget=budget):
+            return replace(state, budget=budget), []
         case Proposal():
-            fits = state.asked == DRAFTER and event.epoch == state.drafter.epoch
-            return _proposed(state, event) if fits and event.length == state.length else (state, [])
+            return _proposed(state, event) if fits(state, event) else (state, [])
         case Verdict():
-            fits = state.asked == VERIFIER and event.epoch == state.verifier.epoch
-            return _judged(state, event) if fits and event.length == state.length else (state, [])
+            return _judged(state, event) if fits(state, event) else (state, [])
         case Cancel(reason=reason):
             return _end(state, reason)
         case Gained(role=role):
@@ -125,11 +126,22 @@ def advance(state: State, event: Event) -> Step:
             return _without(_with_peer(state, role, Peer(False, state.drafter.epoch)), role)
 
 
+def fits(state: State, answer: Proposal | Verdict) -> bool:
+    """Whether an answer is the one the session waits for."""
+    role = DRAFTER if isinstance(answer, Proposal) else VERIFIER
+    return (state.finish, state.asked, _peer(state, role).epoch, state.length) == (
+        None,
+        role,
+        answer.epoch,
+        answer.length,
+    )
+
+
 def _ask(state: State) -> Step:
     """Asks whoever has the next word: the drafter where guesses may help, else the verifier."""
     if state.mode is Mode.SMALL and not state.drafter.there:
         return replace(state, asked=DRAFTER), []  # until one is gained: nobody else may speak
-    if state.guesses or not (room := _draft_room(state)):
+    if state.guesses or not (room := draft_room(state)):
         return _ask_verifier(state)
     state, actions = _opened(state, DRAFTER)
     until = state.policy if state.mode is Mode.ROUTED else state.until
@@ -140,7 +152,7 @@ def _ask(state: State) -> Step:
     return replace(state, asked=DRAFTER), actions
 
 
-def _draft_room(state: State) -> int:
+def draft_room(state: State) -> int:
     """How many guesses to ask for now; 0 where the large model speaks next by itself."""
     if state.mode is Mode.LARGE or not state.drafter.there:
         return 0

@@ -188,3 +188,14 @@ class Script:
 
 def _numbers(counts: Counts) -> list[int]:
     return [counts.drafted, counts.accepted, counts.consults, counts.kept, counts.large]
+
+
+def script(mode: Mode, **changes: int | list[int]) -> Script:
+    """A session that has just begun, with both peers there."""
+    ready = Script(begun(submit(mode, **changes)))  # type: ignore[arg-type]
+    ready.tell(events.Begin())
+    return ready
+
+
+def generated(run: Script) -> list[int]:
+    return run.text[len(PROMPT) :]

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace as changed
 
@@ -21,6 +21,7 @@ from ringroad.actors.messages import (
 )
 from ringroad.actors.router import session
 from ringroad.actors.router.events import (
+    Allowed,
     AskDraft,
     AskVerdict,
     Begin,
@@ -32,20 +33,9 @@ from ringroad.actors.router.events import (
     OpenPeer,
 )
 from ringroad.actors.router.session import DRAFTER, VERIFIER, advance
-from tests.roles.scripted import POLICY, PROMPT, Script, begun, large, small, spoken, submit
+from tests.roles.scripted import POLICY, PROMPT, begun, generated, large, script, small, spoken, submit
 
 MODES = list(Mode)
-MODELS_BOTH = (DRAFTER, VERIFIER)
-
-
-def script(mode: Mode, **changes: int | list[int]) -> Script:
-    ready = Script(begun(submit(mode, **changes)))  # type: ignore[arg-type]
-    ready.tell(Begin())
-    return ready
-
-
-def generated(run: Script) -> list[int]:
-    return run.text[len(PROMPT) :]
 
 
 # --- a life without trouble -----------------------------------------------------------------------
@@ -239,201 +229,6 @@ def test_beginning_twice_asks_once() -> None:
     assert advance(state, Begin()) == (state, [])
 
 
-# --- loss and gain --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("answers", range(8))
-def test_small_waits_for_a_drafter_since_nobody_else_may_speak(answers: int) -> None:
-    run, undisturbed = script(Mode.SMALL, max_tokens=40), script(Mode.SMALL, max_tokens=40)
-    undisturbed.run()
-    for _ in range(answers):
-        run.answer()
-    run.lose(DRAFTER)
-    run.run()
-    assert run.ends == []
-    run.tell(Gained(DRAFTER))
-    run.run()
-    assert run.text == undisturbed.text
-    assert set(run.speakers) == {Speaker.SMALL_KEPT}
-    assert run.state.counts.degraded == [DRAFTER]
-
-
-def test_small_ends_when_its_drafter_gives_the_session_up() -> None:
-    run = script(Mode.SMALL)
-    run.tell(From(DRAFTER, Failed("s", run.state.drafter.epoch, "broken")))
-    assert run.ends == [End(Finish.ERROR, "broken")]
-
-
-def test_a_drafter_missing_from_the_start_is_reported() -> None:
-    for mode in (Mode.SPECULATIVE, Mode.ROUTED):
-        assert begun(submit(mode), VERIFIER).counts.degraded == [DRAFTER]
-    assert begun(submit(Mode.LARGE), VERIFIER).counts.degraded == []
-
-
-@pytest.mark.parametrize("answers", range(8))
-@pytest.mark.parametrize("mode", [Mode.LARGE, Mode.SPECULATIVE, Mode.ROUTED])
-def test_losing_the_drafter_leaves_the_word_to_the_large_model(mode: Mode, answers: int) -> None:
-    run = script(mode, max_tokens=40)
-    for _ in range(answers):
-        run.answer()
-    before = len(run.text)
-    run.lose(DRAFTER)
-    run.run()
-    assert run.ends == [End(Finish.LENGTH)]
-    assert run.state.counts.degraded == [DRAFTER]
-    if mode in (Mode.LARGE, Mode.SPECULATIVE):
-        assert generated(run) == [large(p) for p in range(3, 43)]
-    else:
-        assert run.text[before:] == [large(p) for p in range(before, 43)]
-
-
-@pytest.mark.parametrize("answers", range(8))
-@pytest.mark.parametrize("mode", MODES)
-def test_a_new_verifier_gets_everything_again(mode: Mode, answers: int) -> None:
-    run = script(mode, max_tokens=40)
-    for _ in range(answers):
-        run.answer()
-    waiting = isinstance(run.asked, AskVerdict)
-    guesses = run.state.guesses
-    run.lose(VERIFIER)
-    run.run()
-    epoch = run.last_epoch[VERIFIER]
-    actions = run.tell(Gained(VERIFIER))
-    if waiting and guesses:
-        assert actions == [OpenPeer(VERIFIER, epoch + 1), AskVerdict(epoch + 1, 0, guesses, ())]
-    run.run()
-    assert run.ends == [End(Finish.LENGTH)]
-    assert generated(run) == [spoken(mode, p)[0] for p in range(3, 43)]
-    assert run.state.counts.degraded == [VERIFIER]
-
-
-@pytest.mark.parametrize("answers", range(8))
-def test_a_new_drafter_takes_over(answers: int) -> None:
-    run = script(Mode.SPECULATIVE)
-    for _ in range(answers):
-        run.answer()
-    run.lose(DRAFTER)
-    run.tell(Gained(DRAFTER))
-    drafted = run.state.counts.drafted
-    run.run()
-    assert generated(run) == [large(p) for p in range(3, 23)]
-    assert run.state.counts.drafted > drafted
-
-
-@pytest.mark.parametrize("mode", [Mode.SMALL, Mode.ROUTED])
-def test_who_waits_for_both_goes_on_with_the_first_to_come(mode: Mode) -> None:
-    """Neither is there; a drafter comes: what it may speak without a consult, it speaks."""
-    run = Script(session.begin(submit(mode), 6, POLICY, None, set()))
-    run.tell(Begin())
-    run.tell(Gained(DRAFTER))
-    assert isinstance(run.asked, AskDraft)
-    run.tell(Gained(VERIFIER))
-    run.run()
-    assert generated(run) == [spoken(mode, p)[0] for p in range(3, 23)]
-
-
-def test_the_verifiers_failure_is_the_sessions() -> None:
-    run = script(Mode.LARGE)
-    run.answer()
-    assert run.tell(From(VERIFIER, Failed("s", 0, "out of memory"))) == [End(Finish.ERROR, "out of memory")]
-
-
-def test_the_drafters_failure_is_not() -> None:
-    run = script(Mode.SPECULATIVE)
-    run.tell(From(DRAFTER, Failed("s", 0, "out of memory")))
-    run.run()
-    assert generated(run) == [large(p) for p in range(3, 23)]
-    assert run.state.counts.degraded == [DRAFTER]
-
-
-def test_lost_twice_is_named_once() -> None:
-    run = script(Mode.SPECULATIVE)
-    for _ in range(2):
-        run.lose(DRAFTER)
-        run.tell(Gained(DRAFTER))
-        run.answer()
-    assert run.state.counts.degraded == [DRAFTER]
-
-
-@pytest.mark.parametrize("role", [DRAFTER, VERIFIER])
-def test_who_forgot_is_opened_again(role: str) -> None:
-    run = script(Mode.SPECULATIVE)
-    for _ in range(4 if role == DRAFTER else 5):
-        run.answer()
-    actions = run.tell(From(role, Forgotten("s", 0)))
-    assert actions[0] == OpenPeer(role, 1)
-    assert isinstance(actions[1], AskDraft | AskVerdict)
-    assert (actions[1].epoch, actions[1].base) == (1, 0)
-    run.run()
-    assert generated(run) == [large(p) for p in range(3, 23)]
-
-
-# --- any order of events --------------------------------------------------------------------------
-
-STEPS = ["answer", "answer", "answer", "tree", "replay", "lose", "gain", "forget", "fail", "other epoch"]
-
-
-@given(
-    st.sampled_from(MODES),
-    st.integers(1, 25),
-    st.integers(0, 8),
-    st.sets(st.integers(0, 10), max_size=2),
-    st.lists(
-        st.tuples(st.sampled_from(STEPS), st.sampled_from(MODELS_BOTH), st.integers(0, 99)), max_size=60
-    ),
-)
-@settings(max_examples=400)
-def test_any_order_of_events(
-    mode: Mode, max_tokens: int, draft_tokens: int, ends: set[int], steps: list[tuple[str, str, int]]
-) -> None:
-    """`Script` checks every step; in the end, with all there, the text is finished and right."""
-    run = script(mode, max_tokens=max_tokens, draft_tokens=draft_tokens, ends=sorted(ends))
-    there = dict.fromkeys(MODELS_BOTH, True)
-    drafter_lost = False
-    for what, role, number in steps:
-        epoch = run.last_epoch[role]
-        match what:
-            case "answer" | "tree":
-                run.answer(tree=what == "tree")
-            case "replay" if run.consumed:
-                state, old = run.state, run.consumed[number % len(run.consumed)]
-                asked = DRAFTER if isinstance(old, Proposal) else VERIFIER
-                if (state.asked, run.last_epoch[asked], state.length) == (asked, old.epoch, old.length):
-                    continue  # asked the same once more, and this answers it
-                assert run.tell(old) == []
-                assert run.state == state
-            case "lose" if there[role]:
-                there[role], drafter_lost = False, drafter_lost or role == DRAFTER
-                run.lose(role)
-            case "gain" if not there[role]:
-                there[role] = True
-                run.tell(Gained(role))
-            case "forget" if there[role] and role in run.held:
-                run.held[role].text = []
-                if isinstance(run.asked, AskDraft) == (role == DRAFTER):
-                    run.asked = None
-                run.tell(From(role, Forgotten("s", epoch)))
-            case "fail" if role == DRAFTER and there[role] and role in run.held:
-                there[role], drafter_lost = False, True
-                run.held.pop(role)
-                run.asked = None if isinstance(run.asked, AskDraft) else run.asked
-                run.tell(From(role, Failed("s", epoch, "broken")))
-            case "other epoch":
-                state = run.state
-                run.tell(From(role, Forgotten("s", epoch + 1)))
-                assert run.state == state
-    for role in MODELS_BOTH:
-        if not there[role]:
-            run.tell(Gained(role))
-    run.run()
-    assert len(run.ends) == 1
-    found = generated(run)
-    assert run.ends[0].finish is (Finish.STOP if found[-1] in ends else Finish.LENGTH)
-    assert run.state.length == run.state.limit or found[-1] in ends
-    if not drafter_lost or mode in (Mode.LARGE, Mode.SPECULATIVE):
-        assert found == [spoken(mode, 3 + i)[0] for i in range(len(found))]
-
-
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.floats(0, 1))
 def test_routed_keeps_up_to_the_first_flagged(margins: list[float], threshold: float) -> None:
     request = submit(Mode.ROUTED, draft_tokens=8)
@@ -444,3 +239,14 @@ def test_routed_keeps_up_to_the_first_flagged(margins: list[float], threshold: f
     expected = next((i for i, margin in enumerate(margins) if margin < threshold), len(margins))
     assert (state.counts.kept, state.length) == (expected, 3 + expected)
     assert state.asked == (DRAFTER if expected == len(margins) else VERIFIER)
+
+
+def test_a_budget_holds_from_the_next_proposal_on() -> None:
+    run = script(Mode.SPECULATIVE)
+    run.tell(Allowed(0))
+    run.answer()
+    run.answer()
+    assert run.asked == AskVerdict(0, 5, (), ()), "without guesses the drafter is not asked"
+    run.tell(Allowed(2))
+    run.answer()
+    assert run.asked == AskDraft(0, 4, 2, None)

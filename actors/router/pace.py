@@ -1,0 +1,68 @@
+"""What became of a session's guesses, and of all sessions' guesses together."""
+
+from dataclasses import dataclass, field
+
+from ringroad.actors.messages import Proposal, Verdict
+from ringroad.actors.router.chances import Chain
+from ringroad.actors.router.forecasts import Chances
+
+OWN, ALL = 0.95, 0.995  # memory of a session's chances, and of all sessions' together
+
+
+@dataclass
+class Record:
+    """Running chances of guesses to be made, to need a draft pass, and to stay."""
+
+    stays: Chain
+    made: Chain
+    drafted: Chain
+
+    def observe(self, allowed: int, made: int, passes: int, stayed: int) -> None:
+        """Takes in a round in which up to `allowed` guesses were asked for."""
+        self.stays.observe(stayed, allowed)
+        self.made.observe(made, allowed)
+        self.drafted.observe(min(passes, allowed), allowed)
+
+    def fade(self, weight: float) -> None:
+        """Makes all that is known count for less."""
+        for chain in (self.stays, self.made, self.drafted):
+            chain.fade(weight)
+
+    def chances(self, count: int) -> Chances:
+        """Of the first `count` guesses."""
+        return Chances(self.stays.reach(count), self.made.reach(count), self.drafted.reach(count))
+
+
+def of_all() -> Record:
+    """The record of a router that has seen nothing yet."""
+    return Record(*(Chain(ALL, trust=1.0) for _ in range(3)))
+
+
+@dataclass
+class Pace:
+    """A session's record, its present round, and whether that is a try."""
+
+    record: Record
+    trying: bool = False
+    succeeded: bool = False  # the last round kept a guess
+    _round: tuple[int, int, int] = field(default=(0, 0, 0))  # allowed, made, passes
+
+    def proposed(self, allowed: int, proposal: Proposal) -> None:
+        """The drafter has answered; it might have made `allowed` guesses."""
+        passes = proposal.took.passes if proposal.took is not None else 0
+        self._round = allowed, len(proposal.tokens), passes
+
+    def judged(self, verdict: Verdict) -> None:
+        """The round is over."""
+        allowed, made, passes = self._round
+        self._round = (0, 0, 0)
+        self.succeeded = bool(verdict.path)
+        if allowed:
+            self.record.observe(allowed, made, passes, len(verdict.path))
+
+
+def like(others: Record) -> Pace:
+    """A new session's, which is expected to do as the others did."""
+    # Hope: to stop guessing is dear to undo, for the drafter falls behind.
+    stays = Chain(OWN, others.stays, hope=1.0)
+    return Pace(Record(stays, Chain(OWN, others.made), Chain(OWN, others.drafted)))

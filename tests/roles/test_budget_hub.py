@@ -1,0 +1,117 @@
+"""The hub's part in budget control: what it learns from answers, and what drafters are asked for."""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import pytest
+
+from ringroad.actors.messages import (
+    Chunk,
+    Consult,
+    Draft,
+    Hello,
+    Message,
+    Mode,
+    Pass,
+    Proposal,
+    Sampling,
+    Submit,
+    Verdict,
+)
+from ringroad.actors.router.config import RouterConfig
+from ringroad.actors.router.router import Router
+
+GATE, DRAFTER, VERIFIER = b"gate", b"drafter", b"verifier"
+
+
+@dataclass
+class Pair:
+    """A router with a drafter and a verifier whose passes and agreement are given; no clock."""
+
+    config: RouterConfig = field(default_factory=RouterConfig)
+    right: bool = True  # whether the drafter's guesses are
+    draft_seconds: float = 0.01
+    asked: deque[tuple[bytes, Message]] = field(default_factory=deque)
+    budgets: list[int] = field(default_factory=list)  # of every round; 0 where the drafter was not asked
+    text: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.router = Router(self.config, lambda to, message: self.asked.append((to, message)))
+        for role in (DRAFTER, VERIFIER):
+            self.router.receive(role, Hello(role.decode()), 0.0)
+
+    def submit(self, mode: Mode = Mode.SPECULATIVE, max_tokens: int = 400, budget: int | None = None) -> None:
+        submit = Submit("s", [1], max_tokens, mode, Sampling(), draft_tokens=budget)
+        self.router.receive(GATE, submit, 0.0)
+        self.run()
+
+    def run(self) -> None:
+        while self.asked:
+            to, message = self.asked.popleft()
+            match message:
+                case Draft():
+                    self._propose(message)
+                case Consult():
+                    self._judge(message)
+                case Chunk(tokens=tokens) if to == GATE:
+                    self.text += tokens
+
+    def _propose(self, draft: Draft) -> None:
+        length = draft.base + len(draft.tokens)
+        tokens = [7 if self.right else 8] * draft.budget
+        took = Pass(self.draft_seconds, 1, 1, draft.budget)
+        self.router.receive(DRAFTER, Proposal("s", draft.epoch, length, tokens, [], took=took), 0.0)
+
+    def _judge(self, consult: Consult) -> None:
+        length, count = consult.base + len(consult.tokens), len(consult.guesses)
+        self.budgets.append(count)
+        path = list(range(count)) if self.right else []
+        took = Pass(0.06 + 0.006 * (count + 1), count + 1, 1)
+        self.router.receive(VERIFIER, Verdict("s", consult.epoch, length, path, 7, took=took), 0.0)
+
+
+def test_a_session_finds_its_budget() -> None:
+    pair = Pair()
+    pair.submit()
+    assert pair.budgets[0] == 0, "what plain costs comes first"
+    assert pair.budgets[-10:-1] == [8] * 9
+    assert pair.text == [7] * 400
+    pair.budgets.clear()
+    pair.submit(max_tokens=100)
+    assert pair.budgets[0] >= 6, "the next session begins where the others are"
+
+
+@pytest.mark.parametrize("wrong", ["guesses", "costs"])
+def test_where_it_does_not_pay_the_drafter_is_left_alone(wrong: str) -> None:
+    pair = Pair(right=False) if wrong == "guesses" else Pair(draft_seconds=0.2)
+    pair.submit()
+    assert pair.text == [7] * 400
+    assert sum(count > 0 for count in pair.budgets[40:]) <= 0.03 * len(pair.budgets)
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_a_requests_own_number_is_kept_to(right: bool) -> None:
+    pair = Pair(right=right)
+    pair.submit(budget=5, max_tokens=100)
+    assert set(pair.budgets[:-6]) == {5}
+
+
+def test_control_can_be_switched_off() -> None:
+    pair = Pair(RouterConfig(adapt=False, draft_tokens=6), right=False)
+    pair.submit(max_tokens=50)
+    assert set(pair.budgets[:40]) == {6}
+
+
+def test_who_trusts_guesses_is_not_controlled() -> None:
+    pair = Pair(RouterConfig(draft_tokens=3), draft_seconds=5.0)
+    pair.submit(Mode.SMALL, max_tokens=30)
+    assert pair.budgets == []
+    assert pair.text == [7] * 30
+
+
+def test_plain_sessions_teach_what_plain_costs() -> None:
+    pair = Pair()
+    pair.submit(Mode.LARGE, max_tokens=20)
+    pair.budgets.clear()
+    pair.submit(max_tokens=50)
+    assert pair.budgets[0] > 0
