@@ -1,7 +1,8 @@
 """The model room that drafter and verifier rent: tokens in, coupled tokens out.
 
-Logits never leave it; distributions do, to whoever asks in the same process. A step computes new tokens of many sessions in one forward pass, and gives
-each the same bits whatever else is in the pass (docs/decisions/0001).
+Logits never leave it, and distributions go no further than the same process. A step computes new
+tokens of many sessions in one forward pass, and gives each the same bits whatever else is in the
+pass (docs/decisions/0001).
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,7 +19,6 @@ from ringroad.actors.engine.siblings import Siblings, siblings, successors
 from ringroad.actors.errors import CacheFull
 from ringroad.actors.messages import Features, Sampling
 from ringroad.kernels import sampling as draws
-from ringroad.kernels.attention import tiled, visible
 
 
 @dataclass(frozen=True)
@@ -146,15 +146,14 @@ class Engine:
         The position of a token in the noise is its index in the session's text, so the outcome of
         token i of a chain is a pure function of the text up to it, of sampling and of seed.
         """
-        rows = [self._place(work) for work in batch]
+        positions = torch.cat([self._place(work) for work in batch])
         spans: list[Span] = []
         at = 0
-        for work, (_, mask) in zip(batch, rows, strict=True):
+        for work in batch:
             cache = self._sessions[work.session].cache
-            spans.append(Span(cache, at, at + len(work.tokens), mask))
+            spans.append(Span(cache, at, at + len(work.tokens), work.parents))
             at += len(work.tokens)
         tokens = torch.tensor([token for work in batch for token in work.tokens])
-        positions = torch.cat([where for where, _ in rows])
         device = self.model.device
         hidden = self.model.forward(tokens.to(device), positions.to(device), spans)
         outcomes = self._answer(batch, spans, hidden, positions)
@@ -171,8 +170,8 @@ class Engine:
         guesses = held.written if work.parents else max(0, work.answers - 1)
         held.prefix.publish(held.cache.length - guesses)
 
-    def _place(self, work: Work) -> tuple[Tensor, Tensor]:
-        """The positions of a Work's tokens and the mask of what they see; makes room for them."""
+    def _place(self, work: Work) -> Tensor:
+        """The positions of a Work's tokens; makes room for them."""
         cache, count = self._sessions[work.session].cache, len(work.tokens)
         cache.reserve(cache.length + count)
         if work.parents is None:
@@ -181,10 +180,7 @@ class Engine:
             depths = []
             for parent in work.parents:
                 depths.append(0 if parent < 0 else depths[parent] + 1)
-        parents = None if work.parents is None else list(work.parents)
-        mask = visible(cache.length, parents, count, self.model.dtype).to(self.model.device)
-        shape = self.model.shape
-        return torch.tensor(depths) + cache.length, tiled(mask, shape.heads // shape.kv_heads)
+        return torch.tensor(depths) + cache.length
 
     def _answer(
         self, batch: Sequence[Work], spans: Sequence[Span], hidden: Tensor, positions: Tensor
@@ -215,7 +211,8 @@ class Engine:
                 if work.siblings
             ]
             seen = _features(logits[mine]) if work.features else None
-            outcomes.append(Outcome(tokens, seen, beside, successors(logits[mine], work.successors)))
+            more = successors(logits[mine], work.successors)
+            outcomes.append(Outcome(tokens, seen, beside or (), more or ()))
             at += work.answers
         return outcomes
 

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from ringroad.actors.engine.cache import Cache
 from ringroad.actors.engine.weights import Shape, Weights
-from ringroad.kernels import linear
-from ringroad.kernels.attention import attend
-from ringroad.kernels.layers import gated, rms_norm, rotary_table, rotate
+from ringroad.kernels import linear, native
+from ringroad.kernels.attention import attend, tiled, visible
+from ringroad.kernels.layers import rms_norm, rotary_table, rotate
 from ringroad.kernels.linear import Linear
 
 
@@ -22,7 +22,7 @@ class Span:
     cache: Cache
     start: int  # first row
     stop: int
-    mask: Tensor  # as attention.tiled made it
+    parents: Sequence[int] | None = None  # of each row, counted from start; None is a chain
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Layer:
     key_norm: Tensor | None
     out: Linear
     ffn_norm: Tensor
-    gate_up: Linear
+    gate_up: Linear  # gives silu(gate) * up
     down: Linear
 
 
@@ -61,22 +61,46 @@ class Model:
         self.final_norm = self._read("model.norm.weight", torch.float32)
         cos, sin = rotary_table(self.shape.context, self.shape.head_dim, self.shape.theta)
         self.cos, self.sin = cos.to(self.device), sin.to(self.device)
+        heads = (self.shape.heads, self.shape.kv_heads, self.shape.head_dim)
+        self._native = native.decoder(self.layers, self.final_norm, (cos, sin), heads, self.shape.eps)
 
-    def forward(self, tokens: Tensor, positions: Tensor, spans: Sequence[Span]) -> Tensor:
+    def forward(
+        self, tokens: Tensor, positions: Tensor, spans: Sequence[Span], depth: int | None = None
+    ) -> Tensor:
         """Hidden states [rows, width] after the final norm, of tokens and positions [rows] int64.
 
-        Writes the rows' keys and values into their sessions' caches, after what those hold.
+        Writes the rows' keys and values into their sessions' caches, after what those hold. With
+        `depth` only the first layers speak.
         """
         rows = self.embedding[tokens]
+        if self._native is not None:
+            branches = [
+                native.Branch(at.cache.table(), at.cache.length, at.stop - at.start, at.parents)
+                for at in spans
+            ]
+            return self._native.forward(rows, positions, branches, depth)
+        masks = [self._mask(at) for at in spans]
         cos, sin = self.cos[positions], self.sin[positions]
-        for depth, layer in enumerate(self.layers):
-            rows = rows + self._attention(depth, layer, rows, cos, sin, spans)
-            normed = rms_norm(rows, layer.ffn_norm, self.shape.eps)
-            rows = rows + layer.down(gated(layer.gate_up(normed)))
+        for at, layer in enumerate(self.layers[:depth]):
+            rows = rows + self._attention(at, layer, rows, cos, sin, spans, masks)
+            rows = rows + layer.down(layer.gate_up(rms_norm(rows, layer.ffn_norm, self.shape.eps)))
         return rms_norm(rows, self.final_norm, self.shape.eps)
 
+    def _mask(self, at: Span) -> Tensor:
+        """What a span's rows may see, as attention wants it."""
+        count, parents = at.stop - at.start, None if at.parents is None else list(at.parents)
+        mask = visible(at.cache.length, parents, count, self.dtype).to(self.device)
+        return tiled(mask, self.shape.heads // self.shape.kv_heads)
+
     def _attention(
-        self, depth: int, layer: Layer, rows: Tensor, cos: Tensor, sin: Tensor, spans: Sequence[Span]
+        self,
+        depth: int,
+        layer: Layer,
+        rows: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        spans: Sequence[Span],
+        masks: Sequence[Tensor],
     ) -> Tensor:
         s = self.shape
         normed = rms_norm(rows, layer.attention_norm, s.eps)
@@ -89,9 +113,9 @@ class Model:
             attend(
                 query[at.start : at.stop],
                 *at.cache.write(depth, key[at.start : at.stop], value[at.start : at.stop]),
-                at.mask,
+                mask,
             )
-            for at in spans
+            for at, mask in zip(spans, masks, strict=True)
         ]
         return layer.out(seen[0] if len(seen) == 1 else torch.cat(seen))
 
@@ -105,8 +129,8 @@ class Model:
         def head_norm(part: str) -> Tensor | None:
             return norm(part) if self._has(f"model.layers.{depth}.{part}.weight") else None
 
-        def fused(*parts: str) -> Linear:
-            return self._linear(*(f"model.layers.{depth}.{part}" for part in parts))
+        def fused(*parts: str, gated: bool = False) -> Linear:
+            return self._linear(*(f"model.layers.{depth}.{part}" for part in parts), gated=gated)
 
         return Layer(
             attention_norm=norm("input_layernorm"),
@@ -115,7 +139,7 @@ class Model:
             key_norm=head_norm("self_attn.k_norm"),
             out=fused("self_attn.o_proj"),
             ffn_norm=norm("post_attention_layernorm"),
-            gate_up=fused("mlp.gate_proj", "mlp.up_proj"),
+            gate_up=fused("mlp.gate_proj", "mlp.up_proj", gated=True),
             down=fused("mlp.down_proj"),
         )
 
@@ -123,8 +147,8 @@ class Model:
         tied = not self._has("lm_head.weight")
         return self._linear("model.embed_tokens" if tied else "lm_head")
 
-    def _linear(self, *names: str) -> Linear:
+    def _linear(self, *names: str, gated: bool = False) -> Linear:
         weight = torch.cat([self._read(f"{name}.weight", self.dtype) for name in names])
         biased = self._has(f"{names[0]}.bias")
         bias = torch.cat([self._read(f"{name}.bias", self.dtype) for name in names]) if biased else None
-        return linear.pack(weight, bias, self._kind)
+        return linear.pack(weight, bias, self._kind, gated)

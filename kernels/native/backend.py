@@ -6,6 +6,7 @@ take their place.
 """
 
 import platform
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,10 +15,10 @@ from setuptools import build_meta
 from setuptools.build_meta import *  # noqa: F403  the hooks that stay as they are
 
 HERE = Path(__file__).parent
-FLAGS = """
+FLAGS = shlex.split("""
     -target x86_64-linux-gnu.2.28 -mcpu=x86_64_v4+avx512bf16 -std=c11 -O3 -ffp-contract=off -fno-sanitize=all
     -Wall -Wextra -Werror -fPIC -shared -Wl,--allow-shlib-undefined
-""".split()
+""")
 
 
 def compile_kernels() -> bool:

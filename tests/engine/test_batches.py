@@ -10,22 +10,20 @@ from hypothesis import strategies as st
 
 from ringroad.actors.engine.engine import Engine, Outcome, Work
 from ringroad.actors.messages import Sampling
-from ringroad.kernels.linear import Weights
 from tests import reference
-from tests.engine.tiny import SHAPE, bits, prompt, same_after_a_tree, tiny
+from tests.engine.tiny import KINDS, SHAPE, Kind, bits, prompt, same_after_a_tree, tiny
 
-KINDS: list[Weights] = ["fp32", "bf16", "int4"]
 WARM = Sampling(seed=2**64 - 3, temperature=1.0, top_p=0.95)
 
 
-def opened(kind: Weights, *sessions: str, sampling: Sampling = WARM) -> Engine:
+def opened(kind: Kind, *sessions: str, sampling: Sampling = WARM) -> Engine:
     engine = Engine(tiny(kind))
     for session in sessions:
         engine.open(session, sampling)
     return engine
 
 
-def one_by_one(kind: Weights, text: list[int], sampling: Sampling = WARM) -> list[int]:
+def one_by_one(kind: Kind, text: list[int], sampling: Sampling = WARM) -> list[int]:
     engine = opened(kind, "s", sampling=sampling)
     return [engine.step([Work("s", [token])])[0].tokens[0] for token in text]
 
@@ -36,7 +34,7 @@ def kept_bits(engine: Engine, session: str) -> torch.Tensor:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("sampling", [Sampling(), WARM, Sampling(7, 1.2, top_k=8)])
-def test_one_token_at_a_time_equals_all_at_once(kind: Weights, sampling: Sampling) -> None:
+def test_one_token_at_a_time_equals_all_at_once(kind: Kind, sampling: Sampling) -> None:
     text = prompt(70, 4)
     engine = opened(kind, "s", sampling=sampling)
     assert engine.step([Work("s", text, answers=70)])[0].tokens == one_by_one(kind, text, sampling)
@@ -44,7 +42,7 @@ def test_one_token_at_a_time_equals_all_at_once(kind: Weights, sampling: Samplin
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("chunk", [1, 16, 100, 256, 511, 513])
-def test_chunked_prefill_leaves_the_same_bits(kind: Weights, chunk: int) -> None:
+def test_chunked_prefill_leaves_the_same_bits(kind: Kind, chunk: int) -> None:
     """Over the border of attention's blocks at 512."""
     text = prompt(540 if chunk > 1 else 30)
     engine = opened(kind, "whole", "chunks")
@@ -56,7 +54,7 @@ def test_chunked_prefill_leaves_the_same_bits(kind: Weights, chunk: int) -> None
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_of_a_mixed_batch_as_if_alone(kind: Weights) -> None:
+def test_each_of_a_mixed_batch_as_if_alone(kind: Kind) -> None:
     """Prefill, single tokens, chains and trees of different samplings, some across a border of blocks."""
     samplings = [Sampling(), WARM, Sampling(5, 0.7, top_k=20), Sampling(6, 1.5, min_p=0.05)]
     held = [prompt(n, n) for n in (3, 508, 40, 1)]
@@ -93,7 +91,7 @@ trees = st.integers(1, 12).flatmap(lambda n: st.tuples(*(st.integers(-1, i - 1) 
 @given(parents=trees, length=st.sampled_from([1, 20, 506, 512]), seed=st.integers(0, 1000))
 @settings(max_examples=25)
 def test_every_path_of_a_tree_as_if_a_chain(
-    kind: Weights, parents: list[int], length: int, seed: int
+    kind: Kind, parents: list[int], length: int, seed: int
 ) -> None:
     """The outcomes, what is kept of the path afterwards, and what follows."""
     text, nodes = prompt(length, seed), prompt(len(parents), seed + 1)
@@ -113,7 +111,7 @@ def test_every_path_of_a_tree_as_if_a_chain(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_outcome_is_plain_decoding(kind: Weights) -> None:
+def test_the_outcome_is_plain_decoding(kind: Kind) -> None:
     text = prompt(9, 2)
     engine = opened(kind, "s")
     new, found = text, []

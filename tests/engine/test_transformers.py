@@ -17,7 +17,6 @@ from ringroad.actors.engine.model import Model, Span
 from ringroad.actors.engine.pool import Pool
 from ringroad.actors.engine.weights import open_weights
 from ringroad.actors.messages import Sampling
-from ringroad.kernels.attention import tiled, visible
 
 BASE: dict[str, Any] = {
     "vocab_size": 160,
@@ -39,9 +38,8 @@ def logits_of(model: Model, tokens: list[int]) -> Tensor:
     cache = Cache(Pool(model.shape, model.dtype, model.device, max_bytes=10**8))
     count = len(tokens)
     cache.reserve(count)
-    mask = tiled(visible(0, None, count, model.dtype), model.shape.heads // model.shape.kv_heads)
     with torch.inference_mode():
-        hidden = model.forward(torch.tensor(tokens), torch.arange(count), [Span(cache, 0, count, mask)])
+        hidden = model.forward(torch.tensor(tokens), torch.arange(count), [Span(cache, 0, count)])
         return model.head(hidden)
 
 

@@ -25,6 +25,7 @@ CONFIG: dict[str, Any] = {
     "hidden_size": SHAPE.width,
     "num_attention_heads": SHAPE.heads,
     "num_key_value_heads": SHAPE.kv_heads,
+    "head_dim": SHAPE.head_dim,
     "intermediate_size": SHAPE.ffn,
     "vocab_size": SHAPE.vocabulary,
     "max_position_embeddings": SHAPE.context,
@@ -58,6 +59,7 @@ def write_gguf(path: Path, family: str = "llama", **extra: str) -> dict[str, tor
     writer.add_embedding_length(SHAPE.width)
     writer.add_head_count(SHAPE.heads)
     writer.add_head_count_kv(SHAPE.kv_heads)
+    writer.add_key_length(SHAPE.head_dim)
     writer.add_feed_forward_length(SHAPE.ffn)
     writer.add_context_length(SHAPE.context)
     writer.add_rope_freq_base(5000.0)
@@ -95,7 +97,7 @@ def test_gguf_and_folder_are_the_same_model(tmp_path: Path) -> None:
     file = open_weights(tmp_path / "tiny.gguf")
     folder = open_weights(write_folder(tmp_path / "folder", stored))
     assert file.shape == folder.shape
-    assert (file.shape.theta, file.shape.head_dim) == (5000.0, 16)
+    assert (file.shape.theta, file.shape.head_dim) == (5000.0, 32)
     for name, tensor in stored.items():
         assert torch.equal(file.read(name, torch.float32), tensor), name
         assert torch.equal(folder.read(name, torch.float32), tensor), name

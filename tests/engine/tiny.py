@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 from functools import cache
+from typing import Literal
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -10,8 +12,11 @@ from ringroad.actors.engine.cache import Cache
 from ringroad.actors.engine.model import Model
 from ringroad.actors.engine.pool import BLOCK
 from ringroad.actors.engine.weights import Shape
-from ringroad.kernels import linear
 from ringroad.kernels.linear import Weights
+
+# Weights, and which kernels compute: the native ones where this machine has them, or torch's.
+Kind = Weights | Literal["torch-bf16", "torch-int4"]
+KINDS: list[Kind] = ["fp32", "bf16", "int4", "torch-bf16", "torch-int4"]
 
 SHAPE = Shape(
     family="qwen2",
@@ -19,7 +24,7 @@ SHAPE = Shape(
     width=64,
     heads=4,
     kv_heads=2,
-    head_dim=16,
+    head_dim=32,
     ffn=96,
     vocabulary=320,
     context=1200,
@@ -75,11 +80,14 @@ def _tensors(s: Shape) -> list[tuple[str, tuple[int, ...], float]]:
 
 
 @cache
-def tiny(
-    kind: linear.Weights = "fp32", seed: int = 0, shaken: float = 0.0, layers: int = SHAPE.layers
-) -> Model:
+def tiny(kind: Kind = "fp32", seed: int = 0, shaken: float = 0.0, layers: int = SHAPE.layers) -> Model:
     """A tiny model; the same arguments give the same object."""
-    return Model(TinyWeights(replace(SHAPE, layers=layers), seed, shaken), kind, threads=1)
+    weights: Weights = "bf16" if kind == "torch-bf16" else "int4" if kind == "torch-int4" else kind
+    found = TinyWeights(replace(SHAPE, layers=layers), seed, shaken)
+    if weights == kind:
+        return Model(found, weights, threads=1)
+    with patch("ringroad.kernels.native.linear.library", return_value=None):
+        return Model(found, weights, threads=1)
 
 
 def prompt(length: int, seed: int = 0) -> list[int]:
@@ -88,7 +96,7 @@ def prompt(length: int, seed: int = 0) -> list[int]:
     return torch.randint(0, SHAPE.vocabulary, (length,), generator=generator).tolist()
 
 
-def same_after_a_tree(kind: Weights, ours: torch.Tensor, theirs: torch.Tensor) -> bool:
+def same_after_a_tree(kind: Kind, ours: torch.Tensor, theirs: torch.Tensor) -> bool:
     """The same bits; of side branches in fp32 decisions/0001 promises the tokens, not the last bit."""
     return torch.allclose(ours, theirs, rtol=1e-5, atol=1e-5) if kind == "fp32" else torch.equal(ours, theirs)
 
