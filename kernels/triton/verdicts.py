@@ -73,6 +73,20 @@ def best_kernel(
     tl.store(tokens + row * spans + span, tl.min(tl.where(best == top, who, NOBODY), 0))
 
 
+@triton.jit
+def _next(
+    here: tl.tensor,
+    node: tl.tensor,
+    said: tl.tensor,
+    guess: tl.tensor,
+    parent: tl.tensor,
+    ROWS: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor]:
+    """What was drawn after row `here`, and the first child of it that guessed so; ROWS where none has."""
+    answer = tl.sum(tl.where(node == here, said, 0), 0)
+    return answer, tl.min(tl.where((parent == here) & (guess == answer), node, ROWS), 0)
+
+
 @triton.jit(do_not_specialize=["spans", "path_stride"])
 def walk_kernel(
     scores: tl.tensor,
@@ -104,16 +118,12 @@ def walk_kernel(
 
     guess = tl.load(guesses + start + node, mask=real, other=-1)
     parent = tl.load(parents + start + node, mask=real, other=-1)
-    here = 0
     depth = 0
-    answer = tl.sum(tl.where(node == 0, said, 0), 0)
-    child = tl.min(tl.where((parent == here) & (guess == answer) & (node > here), node, ROWS), 0)
+    answer, child = _next(0, node, said, guess, parent, ROWS)
     while child < ROWS:
         tl.store(paths + session * path_stride + depth, child - 1)
-        here = child
         depth += 1
-        answer = tl.sum(tl.where(node == here, said, 0), 0)
-        child = tl.min(tl.where((parent == here) & (guess == answer) & (node > here), node, ROWS), 0)
+        answer, child = _next(child, node, said, guess, parent, ROWS)
     tl.store(kept + session, depth)
     tl.store(answers + session, answer)
 
