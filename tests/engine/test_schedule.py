@@ -176,6 +176,23 @@ def test_no_work_is_planned_with_a_cache_that_was_given_away() -> None:
     assert sizes(script.step()) == {"b": BLOCK + 1}
 
 
+def test_who_gave_way_to_one_who_is_refused_reads_its_text_again_piece_by_piece() -> None:
+    script = Script(chunk=32, blocks=3)
+    for name in "ab":
+        script.ask(name, *prompt(60, ord(name)))
+    while script.asked:
+        script.step()
+
+    def question(session: str) -> Work:
+        guesses = [3] * 200 if session == "a" else []
+        return Work(session, [*script.texts[session][script.engine.length(session) :], *guesses])
+
+    texts = {name: [*script.texts[name], 1] for name in "ab"}
+    step = script.schedule.plan(texts, [], question)
+    assert (step.works, list(step.refused)) == ([], ["a"])
+    assert sizes(script.schedule.plan({"b": texts["b"]}, [], question)) == {"b": 32}
+
+
 @pytest.mark.parametrize("kind", ["fp32", "bf16"])
 def test_what_is_said_does_not_depend_on_the_room(kind: Weights) -> None:
     """Given away and computed again, a session goes on as if nothing had happened."""
