@@ -1,1 +1,1 @@
-"""Guesses what follows a text: with the small model, or by looking the text up in itself."""
+"""Guesses what follows a text: with the small model, from texts alone, or both."""

@@ -35,9 +35,9 @@ class DrafterConfig(BaseModel):
     # Where strategies without a model expect so many guesses to be accepted, the model is not asked.
     enough: float = Field(default=2.0, ge=0)
     # Guesses accepted with less than this probability are not worth their row in the verifier's step.
-    floor: float = Field(default=0.1, ge=0, le=1)
+    floor: float = Field(default=0.2, ge=0, le=1)
     # Whether the strategies' guesses spare the model passes: two levels of speculation.
-    two_levels: bool = False
+    two_levels: bool = True
 
     @property
     def model_free(self) -> list[str]:

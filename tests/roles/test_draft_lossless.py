@@ -112,9 +112,8 @@ def test_with_each_strategy_alone(name: str, sampling: Sampling) -> None:
     for budget in (2, 8):
         counts = assert_plain(drafter, request(sampling, budget), request(sampling, budget))
         assert counts.drafted > 0
-        # With noise a repeat of words is no repeat of the noise, unless it is the whole request.
-        if sampling.temperature == 0.0 or name == "suffix":
-            assert counts.accepted > 0
+        # A tiny model seldom repeats what it quotes, but always what it said to the same request.
+        assert name != "suffix" or counts.accepted > 0
 
 
 @pytest.mark.parametrize("sampling", [*SAMPLINGS, CUT], ids=str)
@@ -181,6 +180,18 @@ def test_in_company() -> None:
         for submit in submits:
             text = [token for chunk in found[submit.session] for token in chunk.tokens]
             assert text == said(0.0, tuple(submit.prompt), submit.sampling)
+
+
+@pytest.mark.parametrize("shape", ["", *shapes.names()])
+def test_in_bf16_too(shape: str) -> None:
+    """A row keeps its bits also on a side branch (decisions/0001)."""
+    large, small = tiny("bf16"), tiny("bf16", shaken=0.02)
+    for sampling in SAMPLINGS[::2]:
+        submit = request(sampling, 9)
+        drafter = planned(small, "suffix", "recycling", tree=shape, two_levels=True)
+        room = Colocated(RouterConfig(), Verifier(Engine(large), "large"), drafter)
+        text = [token for chunk in room.generate(submit)["s"] for token in chunk.tokens]
+        assert text == reference.plain_text(large, submit.prompt, sampling, TOKENS)
 
 
 # --- where the small model speaks -----------------------------------------------------------------
