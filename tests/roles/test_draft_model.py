@@ -164,6 +164,13 @@ def test_passes_are_the_depth_and_the_text_is_read_once(shape: str) -> None:
     assert drafter.hello().cached_tokens == len(TEXT), "no branch stays"
 
 
+def test_a_tree_that_is_full_takes_no_more_passes() -> None:
+    engine = Counted()
+    drafter = ModelDrafter(engine, "small", plan=Plan(shape=make("dyspec")))
+    assert proposal(drafter, judged(1)).tokens == LONG[:1]
+    assert len(engine.rows) == 1
+
+
 # --- chains, and two levels -----------------------------------------------------------------------
 
 
@@ -262,6 +269,15 @@ def test_scores_follow_what_became_of_guesses() -> None:
     assert scores[0] == pytest.approx(0.75)
     assert scores[39] > 0.9
     assert scores[-1] < 0.6
+
+
+def test_what_follows_a_wrong_guess_says_nothing() -> None:
+    drafter = planned(MODEL)
+    first = proposal(drafter, judged(3))
+    before = sum(drafter._hits._tried)
+    spoken = [*first.tokens[:1], 0, first.tokens[2]]
+    proposal(drafter, Draft("s", 0, len(TEXT), spoken, 1), opened=True)
+    assert sum(drafter._hits._tried) == before + 2, "one right, one wrong"
 
 
 def test_the_verifier_says_what_else_it_saw_and_the_drafter_learns_it() -> None:
