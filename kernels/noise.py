@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ringroad.kernels import native
+
 SLACK = 1e-3  # far above the error of the fp32 estimate below, far below the gaps between scores
 TINY = 1 << 16  # words whose estimate loses its last digits
 
@@ -25,21 +27,36 @@ def gumbel(seed: int, position: int, vocabulary: int, stream: int = 0) -> Tensor
 
 
 def noisy_argmax(scores: Tensor, seed: int, position: int, stream: int = 0) -> int:
-    """argmax of scores [vocabulary] fp32 + gumbel(...), the lowest id of equals.
+    """argmax of scores [vocabulary] fp32 + gumbel(...), the lowest id of equals."""
+    ids, totals = noisy_best(scores, 1, seed, position, stream)
+    return int(ids[(totals == totals.max())].min())
 
-    Finds the few tokens that can win from a quick fp32 estimate of the noise, then gives only those
-    their exact noise: the same answer for a fifth of the time.
+
+def noisy_best(
+    scores: Tensor, count: int, seed: int, position: int, stream: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Ids and sums of at least the `count` best of scores [vocabulary] fp32 + gumbel(...): both [some].
+
+    Finds the few tokens that can be among them from an estimate of the noise, then gives only those
+    their exact noise: the same answer for a fraction of the time. All equals of the best are there.
     """
-    words = _words(seed, position, len(scores), stream)
+    if native.reads(scores):
+        ids, words = native.noisy_best(scores, min(count, len(scores)), seed, position, stream)
+        return ids, scores[ids] + _from_words(words)
+    few, words = _contenders(scores, count, _words(seed, position, len(scores), stream))
+    return few, scores.cpu()[few] + _from_words(words)
+
+
+def _contenders(scores: Tensor, count: int, words: np.ndarray) -> tuple[Tensor, np.ndarray]:
     scores = scores.cpu()
     rest = torch.from_numpy(~words).float().add_(0.5).mul_(-(2.0**-32))  # U - 1: exact where U nears 1
     estimate = rest.log1p_().neg_().log_().neg_().add_(scores)
     rough = torch.from_numpy(words < TINY)
-    best = estimate.masked_fill(rough, -math.inf).max()
-    near = estimate >= best - SLACK - best.abs() * 2.0**-21  # large scores round the noise away
+    sure = estimate.masked_fill(rough, -math.inf)
+    last = sure.max() if count == 1 else sure.topk(min(count, len(sure))).values[-1]
+    near = estimate >= last - SLACK - last.abs() * 2.0**-21  # large scores round the noise away
     few = (near | rough).nonzero().squeeze(1)
-    exact = scores[few] + _from_words(words[few.numpy()])
-    return int(few[(exact == exact.max()).nonzero()[0]])
+    return few, words[few.numpy()]
 
 
 def _words(seed: int, position: int, vocabulary: int, stream: int) -> np.ndarray:

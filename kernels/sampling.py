@@ -6,10 +6,12 @@ verifier needs no draft probabilities to check a draft: it draws its own token a
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 
-from ringroad.kernels.noise import noisy_argmax
+from ringroad.kernels import native
+from ringroad.kernels.noise import noisy_argmax, noisy_best
 
 CANDIDATES = 1024  # enough for nearly every nucleus; a wider one falls back to a full sort
 
@@ -53,8 +55,32 @@ def draw(
     """The token at `position` of the session with this seed, from logits [vocabulary] of any float
     dtype. Temperature 0 takes the likeliest token; of equals the lowest id wins, everywhere."""
     if temperature == 0.0:
-        return _first_argmax(logits)
+        return int(survey(logits.unsqueeze(0), 1).ids[0, 0])
     return noisy_argmax(_scaled(logits, temperature, top_k, top_p, min_p), seed, position)
+
+
+def best(
+    logits: torch.Tensor,
+    count: int,
+    *,
+    seed: int,
+    position: int,
+    temperature: float,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    min_p: float = 0.0,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The token that `draw` gives and those that come closest, best first, with what they are compared
+    by: ids and scaled logit plus noise, both [at least count, as far as truncation leaves so many].
+
+    A sample without replacement (Gumbel-top-k: Kool et al. 2019). Not for temperature 0: `survey`.
+    """
+    scores = _scaled(logits, temperature, top_k, top_p, min_p)
+    ids, totals = noisy_best(scores, count, seed, position)
+    order = torch.argsort(ids)  # of equals the lowest id first, as `draw` has it
+    order = order[torch.argsort(totals[order], descending=True, stable=True)]
+    kept = order[totals[order] > -math.inf]
+    return ids[kept], totals[kept]
 
 
 def distribution(
@@ -63,7 +89,7 @@ def distribution(
     """What `draw` draws from, over positions: [vocabulary] fp32. Temperature 0: all on its one token."""
     if temperature == 0.0:
         certain = torch.zeros_like(logits, dtype=torch.float32)
-        certain[_first_argmax(logits)] = 1.0
+        certain[survey(logits.unsqueeze(0), 1).ids[0, 0]] = 1.0
         return certain
     return _scaled(logits, temperature, top_k, top_p, min_p).softmax(-1)
 
@@ -75,16 +101,52 @@ def _scaled(logits: torch.Tensor, temperature: float, top_k: int, top_p: float, 
     return truncate((logits - logits.max()) / temperature, top_k, top_p, min_p)
 
 
-def _first_argmax(scores: torch.Tensor) -> int:
-    # torch.argmax does not promise which of several equal maxima it names; bf16 logits do tie.
-    return int((scores == scores.max()).int().argmax())
+@dataclass(frozen=True)
+class Survey:
+    """What there is to know of rows of logits without their vocabulary."""
+
+    ids: torch.Tensor  # [rows, k] int64, the likeliest first, of equals the lowest
+    logits: torch.Tensor  # [rows, k] fp32
+    log_sum: torch.Tensor  # [rows] fp32: log of the sum of all exponentials
+    entropy: torch.Tensor  # [rows] fp32, nats
+
+    def row(self, index: int) -> "Survey":
+        """Of one row alone."""
+        at = slice(index, index + 1)
+        return Survey(self.ids[at], self.logits[at], self.log_sum[at], self.entropy[at])
+
+    @property
+    def chances(self) -> torch.Tensor:
+        """Probabilities of `ids`: [rows, k] fp32."""
+        return (self.logits - self.log_sum.unsqueeze(1)).exp()
+
+    @property
+    def margin(self) -> torch.Tensor:
+        """Probability of the likeliest token less that of the second: [rows] fp32."""
+        return self.chances[:, 0] - self.chances[:, 1]
+
+
+def survey(logits: torch.Tensor, k: int) -> Survey:
+    """Of logits [rows, vocabulary] the k best tokens, and what their raw softmax looks like."""
+    k = min(k, logits.shape[-1])
+    if logits.dtype == torch.bfloat16 and native.reads(logits):
+        return Survey(*native.survey(logits, k))
+    log_p = logits.float().log_softmax(-1)
+    # topk does not promise which of several equals it names; bf16 logits do tie. A stable sort does.
+    reach = logits.topk(k, dim=-1).values[:, -1:]
+    ids = torch.stack([_ranked(row, row >= least)[:k] for row, least in zip(logits, reach, strict=True)])
+    top = logits.gather(1, ids).float()
+    return Survey(
+        ids.cpu(), top.cpu(), logits.float().logsumexp(-1).cpu(), -(log_p.exp() * log_p).sum(-1).cpu()
+    )
+
+
+def _ranked(row: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    few = wanted.nonzero().squeeze(1)
+    return few[torch.argsort(row[few], descending=True, stable=True)]
 
 
 def features(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """What token routers read of logits [rows, vocabulary]: (margin, entropy), each [rows] fp32.
-
-    margin: probability of the likeliest token less that of the second, raw softmax. entropy: nats.
-    """
-    log_p = logits.float().log_softmax(-1)
-    top = log_p.topk(2, dim=-1).values.exp()
-    return top[:, 0] - top[:, 1], -(log_p.exp() * log_p).sum(-1)
+    """What token routers read of logits [rows, vocabulary]: (margin, entropy), each [rows] fp32."""
+    seen = survey(logits, 2)
+    return seen.margin, seen.entropy

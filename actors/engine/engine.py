@@ -15,7 +15,7 @@ from ringroad.actors.engine.cache import Cache
 from ringroad.actors.engine.model import Model, Span
 from ringroad.actors.engine.pool import BLOCK, Pool
 from ringroad.actors.engine.prefix import Prefix
-from ringroad.actors.engine.siblings import Siblings, siblings, successors
+from ringroad.actors.engine.siblings import Siblings, siblings
 from ringroad.actors.errors import CacheFull
 from ringroad.actors.messages import Features, Sampling
 from ringroad.kernels import sampling as draws
@@ -202,30 +202,26 @@ class Engine:
                 outcomes.append(Outcome([], distributions=_distributions(logits[mine], sampling)))
                 at += work.answers
                 continue
-            next_positions = positions[wanted[mine]] + 1
-            places = list(zip(logits[mine], next_positions.tolist(), strict=True))
-            tokens = [_draw(row, sampling, position) for row, position in places]
-            beside = [
-                siblings(row, sampling, position, token, work.siblings)
-                for (row, position), token in zip(places, tokens, strict=True)
-                if work.siblings
-            ]
-            seen = _features(logits[mine]) if work.features else None
-            more = successors(logits[mine], work.successors)
-            outcomes.append(Outcome(tokens, seen, beside or (), more or ()))
+            next_positions = (positions[wanted[mine]] + 1).tolist()
+            outcomes.append(_outcome(work, logits[mine], sampling, next_positions))
             at += work.answers
         return outcomes
 
 
-def _draw(logits: Tensor, sampling: Sampling, position: int) -> int:
-    return draws.draw(
-        logits,
-        seed=sampling.seed,
-        position=position,
-        temperature=sampling.temperature,
-        top_k=sampling.top_k,
-        top_p=sampling.top_p,
-        min_p=sampling.min_p,
+def _outcome(work: Work, logits: Tensor, sampling: Sampling, positions: Sequence[int]) -> Outcome:
+    """Of a Work's answered rows of logits [answers, vocabulary], whose tokens come at `positions`."""
+    if not work.answers:
+        return Outcome([])
+    seen = draws.survey(logits, max(2, work.siblings, work.successors))
+    found = [
+        siblings(row, seen.row(i), sampling, position, max(1, work.siblings))
+        for i, (row, position) in enumerate(zip(logits, positions, strict=True))
+    ]
+    return Outcome(
+        [beside[0][0] for beside in found],
+        Features(seen.margin.tolist(), seen.entropy.tolist()) if work.features else None,
+        found if work.siblings else (),
+        seen.ids[:, : work.successors].tolist() if work.successors else (),
     )
 
 
@@ -241,8 +237,3 @@ def _distributions(logits: Tensor, sampling: Sampling) -> Tensor:
         for row in logits
     ]
     return torch.stack(rows)
-
-
-def _features(logits: Tensor) -> Features:
-    margin, entropy = draws.features(logits)
-    return Features(margin.tolist(), entropy.tolist())

@@ -3,5 +3,16 @@
 from ringroad.kernels.native.decoder import Branch, NativeDecoder, decoder
 from ringroad.kernels.native.linear import fits as fits_linear
 from ringroad.kernels.native.linear import pack_bf16, pack_int4
+from ringroad.kernels.native.vocabulary import noisy_best, reads, survey
 
-__all__ = ["Branch", "NativeDecoder", "decoder", "fits_linear", "pack_bf16", "pack_int4"]
+__all__ = [
+    "Branch",
+    "NativeDecoder",
+    "decoder",
+    "fits_linear",
+    "noisy_best",
+    "pack_bf16",
+    "pack_int4",
+    "reads",
+    "survey",
+]

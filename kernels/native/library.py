@@ -69,6 +69,11 @@ def library() -> ctypes.CDLL | None:
     found.forward.argtypes = (
         ctypes.POINTER(Decoder), _int, _pointer, _pointer, _pointer, _int, ctypes.c_uint
     )  # fmt: skip
+    found.survey.argtypes = (_pointer, _int, _int, _int, _pointer, _pointer, _pointer, _pointer)
+    found.survey.restype = None
+    key = (ctypes.c_uint64,) * 3
+    found.noisy_best.argtypes = (_pointer, _int, _int, _int, *key, _pointer, _pointer, _pointer)
+    found.noisy_best.restype = _int
     return found
 
 

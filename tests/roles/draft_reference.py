@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ringroad.actors.engine.engine import Engine, Work
 from ringroad.actors.engine.model import Model
+from ringroad.actors.engine.siblings import SHARERS
 from ringroad.actors.messages import Sampling
 from tests import reference
 
@@ -90,7 +91,7 @@ def siblings(
     logits: Sequence[float], sampling: Sampling, position: int, count: int
 ) -> list[tuple[int, float]]:
     """The best tokens after noise among those truncation leaves, each with its part of
-    reference.softmax(logits + temperature * noise)."""
+    reference.softmax(logits + temperature * noise): over all, with noise over the SHARERS next best too."""
     heat = sampling.temperature
     left, noisy = set(range(len(logits))), list(logits)
     if heat:
@@ -98,8 +99,10 @@ def siblings(
             [x / heat for x in logits], sampling.top_k, sampling.top_p, sampling.min_p
         )
         noisy = [x + heat * reference.noise(sampling.seed, position, i) for i, x in enumerate(logits)]
-    chances = reference.softmax([x if i in left else -math.inf for i, x in enumerate(noisy)])
-    return [(i, chances[i]) for i in sorted(left, key=lambda i: (-noisy[i], i))[:count]]
+    ranked = sorted(left, key=lambda i: (-noisy[i], i))
+    sharing = set(ranked[: count + SHARERS] if heat else ranked)
+    chances = reference.softmax([x if i in sharing else -math.inf for i, x in enumerate(noisy)])
+    return [(i, chances[i]) for i in ranked[:count]]
 
 
 def likeliest_tree(children: Callable[[tuple[int, ...]], list[tuple[int, float]]], size: int) -> Paths:

@@ -1,0 +1,51 @@
+"""Reading logits over a vocabulary in C (vocabulary.c)."""
+
+import ctypes
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ringroad.kernels.native.library import address, library
+
+
+def reads(logits: Tensor) -> bool:
+    """Whether the C functions take these logits or scores: a CPU's, bf16 or fp32."""
+    return (
+        library() is not None
+        and logits.device.type == "cpu"
+        and logits.dtype in (torch.bfloat16, torch.float32)
+    )
+
+
+def survey(logits: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """As `sampling.survey`, of logits [rows, vocabulary] bf16."""
+    found = library()
+    assert found is not None
+    rows, count = logits.shape
+    ids = torch.empty(rows, k, dtype=torch.int64)
+    scores, log_sum, entropy = torch.empty(rows, k), torch.empty(rows), torch.empty(rows)
+    outputs = (address(ids), address(scores), address(log_sum), address(entropy))
+    found.survey(address(logits.contiguous()), rows, count, k, *outputs)
+    return ids, scores, log_sum, entropy
+
+
+NEAR = 7  # tokens behind the k best that an estimate good to the last bit may have put there wrongly
+
+
+def noisy_best(scores: Tensor, k: int, seed: int, position: int, stream: int) -> tuple[Tensor, np.ndarray]:
+    """Ids and noise words of the k best of scores [vocabulary] fp32 plus noise, best first, and of those
+    as near as rounding behind them: [at most k + NEAR].
+
+    The order is that of noise estimated here: exact but for the last bit of a logarithm.
+    """
+    found = library()
+    assert found is not None
+    ids, totals = torch.empty(k + NEAR, dtype=torch.int64), torch.empty(k + NEAR)
+    words = np.empty(k + NEAR, np.uint32)
+    scores = scores.contiguous()
+    key = (ctypes.c_uint64(seed), ctypes.c_uint64(stream), ctypes.c_uint64(position))
+    count = found.noisy_best(
+        address(scores), len(scores), k, NEAR, *key, address(ids), words.ctypes.data, address(totals)
+    )
+    return ids[:count], words[:count]
