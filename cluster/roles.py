@@ -52,6 +52,7 @@ def build_drafter(config: DrafterConfig) -> Role:
         enough=config.enough,
         floor=config.floor,
         two_levels=config.two_levels,
+        second_choices=config.second_choices,
     )
     return ModelDrafter(_engine(config), config.model, config.prefill_chunk, config.step_tokens, plan=plan)
 

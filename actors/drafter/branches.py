@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ringroad.actors.drafter.growth import Growth
 from ringroad.actors.drafter.passes import Guess, Read, behind_text
 from ringroad.actors.drafter.shapes import Shape
-from ringroad.actors.drafter.tree import Tree, best, only
+from ringroad.actors.drafter.tree import NOTHING, Tree, best, only
 from ringroad.actors.engine.engine import Outcome, Work
 from ringroad.actors.messages import Draft
 
@@ -20,6 +20,8 @@ class Branches:
 
     features = None
     guesses: Sequence[Guess] = ()
+    second: Sequence[int] = ()
+    stem = NOTHING
 
     def __init__(self, draft: Draft, shape: Shape, passes: int) -> None:
         self._draft = draft

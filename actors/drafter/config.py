@@ -35,7 +35,9 @@ class DrafterConfig(BaseModel):
     # Where strategies without a model expect so many guesses to be accepted, the model is not asked.
     enough: float = Field(default=2.0, ge=0)
     # Guesses accepted with less than this probability are not worth their row in the verifier's step.
-    floor: float = Field(default=0.2, ge=0, le=1)
+    floor: float = Field(default=0.1, ge=0, le=1)
+    # Whether the second choice stands beside each guess of a chain: it takes no pass of the model.
+    second_choices: bool = True
     # Whether the strategies' guesses spare the model passes: two levels of speculation.
     two_levels: bool = True
 

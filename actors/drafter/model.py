@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from msgspec import structs
 
 from ringroad.actors.drafter.branches import Branches
-from ringroad.actors.drafter.chain import BELIEVED, Chain
+from ringroad.actors.drafter.chain import BELIEVED, SECOND, Chain
 from ringroad.actors.drafter.hits import Hits
 from ringroad.actors.drafter.passes import Grower, Guess
 from ringroad.actors.drafter.plan import Plan
@@ -35,7 +35,8 @@ class ModelDrafter(Tenant[Draft]):
         self._hits = Hits(BELIEVED)
         self._growers: dict[str, Grower] = {}
         self._free: dict[str, Tree] = {}  # what the strategies propose
-        self._guessed: dict[str, tuple[int, Sequence[Guess]]] = {}  # the last chain, and the text before it
+        # The text's length before the last chain, its guesses and their second choices.
+        self._guessed: dict[str, tuple[int, Sequence[Guess], Sequence[int]]] = {}
 
     def hello(self) -> Hello:
         """Who this is, how full, and what it learns from."""
@@ -69,9 +70,12 @@ class ModelDrafter(Tenant[Draft]):
         ways = self._ways
         if draft.judged and ways.shape is not None:
             return Branches(draft, ways.shape, ways.passes)
+        second = draft.judged and ways.second_choices
         if not ways.two_levels:
-            return Chain(draft, self._hits)
-        return Chain(draft, self._hits, lambda text, room: ways.free.propose(draft.session, text, room))
+            return Chain(draft, self._hits, second_choices=second)
+        return Chain(
+            draft, self._hits, lambda text, room: ways.free.propose(draft.session, text, room), second
+        )
 
     def _work(self, task: Task[Draft]) -> Work:
         """What the cache lacks of the text, and what is to be read behind it."""
@@ -89,7 +93,7 @@ class ModelDrafter(Tenant[Draft]):
             return None
         if not task.ask.judged:
             return _proposal(task, grower.tree, grower.features)
-        self._guessed[session] = task.length, grower.guesses
+        self._guessed[session] = task.length, grower.guesses, grower.second
         tree = self._merged(task.ask, grower.tree)
         same = list(tree.tokens) == list(grower.tree.tokens)
         return _proposal(task, tree, grower.features if same else None)
@@ -97,18 +101,23 @@ class ModelDrafter(Tenant[Draft]):
     def _merged(self, draft: Draft, own: Tree) -> Tree:
         """What the model guesses, what the strategies do, and how they would go on from its chain."""
         ways, found = self._ways, self._free[draft.session]
-        room = draft.budget - len(own)
+        stem = self._growers[draft.session].stem
+        room = draft.budget - len(stem)
         further = NOTHING
         if room > 0 and ways.shape is None:
-            further = behind(own, ways.free.propose(draft.session, self._held[draft.session].text, room))
-        return merge([own, found, further], draft.budget, ways.floor)
+            further = behind(stem, ways.free.propose(draft.session, self._held[draft.session].text, room))
+        # Second choices take no pass, so they may come on top of what was asked for.
+        return merge([own, found, further], draft.budget + len(own) - len(stem), ways.floor)
 
     def _look_back(self, session: str, text: list[int]) -> None:
         """Learns from the text how often guesses of each kind stay."""
-        length, guesses = self._guessed.pop(session, (0, []))
-        for (token, kind), spoken in zip(guesses, text[length : length + len(guesses)], strict=False):
+        length, guesses, second = self._guessed.pop(session, (0, [], []))
+        for i, spoken in enumerate(text[length : length + len(guesses)]):
+            token, kind = guesses[i]
             self._hits.saw(kind, token == spoken)
             if token != spoken:
+                if i < len(second):
+                    self._hits.saw(SECOND, second[i] == spoken)
                 return  # what follows a wrong guess says nothing
 
 

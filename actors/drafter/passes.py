@@ -28,6 +28,14 @@ class Grower(Protocol):
         """What there is so far."""
 
     @property
+    def stem(self) -> Tree:
+        """What of it is a chain of the model's own words, to be gone on from; nothing where it branches."""
+
+    @property
+    def second(self) -> Sequence[int]:
+        """The second choice at each of `guesses`, where there are any."""
+
+    @property
     def features(self) -> Features | None:
         """What was seen of each guess, where they are a chain and the draft has use for it."""
 

@@ -17,4 +17,5 @@ class Plan:
     # Where the strategies expect to get this many guesses accepted, the model is not asked.
     enough: float = float("inf")
     floor: float = 0.0  # guesses less likely than this are not worth a row
+    second_choices: bool = False  # whether a chain has the runner-up beside each guess
     two_levels: bool = False  # whether the strategies' guesses save passes of the model's chain

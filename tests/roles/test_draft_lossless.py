@@ -134,7 +134,15 @@ def test_with_each_shape(shape: str, sampling: Sampling) -> None:
 def test_with_all_together(shape: str, names: tuple[str, ...], enough: float) -> None:
     for sampling in SAMPLINGS[::2]:
         for two_levels in (False, True):
-            drafter = planned(SMALL, *names, tree=shape, enough=enough, floor=0.05, two_levels=two_levels)
+            drafter = planned(
+                SMALL,
+                *names,
+                tree=shape,
+                enough=enough,
+                floor=0.05,
+                two_levels=two_levels,
+                second_choices=not two_levels,
+            )
             counts = assert_plain(drafter, request(sampling, 8), request(sampling, 8))
             assert counts.accepted > 4
 
@@ -148,6 +156,7 @@ def test_with_all_together(shape: str, names: tuple[str, ...], enough: float) ->
     passes=st.integers(1, 5),
     enough=st.sampled_from([0.5, 2.0, 1e9]),
     two_levels=st.booleans(),
+    second_choices=st.booleans(),
     model=st.booleans(),
     until=st.booleans(),
 )
@@ -161,12 +170,20 @@ def test_any_plan(
     passes: int,
     enough: float,
     two_levels: bool,
+    second_choices: bool,
     model: bool,
     until: bool,
 ) -> None:
     sampling = Sampling(seed, temperature)
     drafter = planned(
-        SMALL, *names, tree=shape, passes=passes, enough=enough, two_levels=two_levels, model=model
+        SMALL,
+        *names,
+        tree=shape,
+        passes=passes,
+        enough=enough,
+        two_levels=two_levels,
+        second_choices=second_choices,
+        model=model,
     )
     submit = Submit("s", prompt(12, 3), TOKENS, Mode.SPECULATIVE, sampling, draft_tokens=budget)
     assert_plain(drafter, submit, until=until)
@@ -188,7 +205,7 @@ def test_in_bf16_too(shape: str) -> None:
     large, small = tiny("bf16"), tiny("bf16", shaken=0.02)
     for sampling in SAMPLINGS[::2]:
         submit = request(sampling, 9)
-        drafter = planned(small, "suffix", "recycling", tree=shape, two_levels=True)
+        drafter = planned(small, "suffix", "recycling", tree=shape, two_levels=True, second_choices=True)
         room = Colocated(RouterConfig(), Verifier(Engine(large), "large"), drafter)
         text = [token for chunk in room.generate(submit)["s"] for token in chunk.tokens]
         assert text == reference.plain_text(large, submit.prompt, sampling, TOKENS)
@@ -206,7 +223,9 @@ def test_what_may_stay_unjudged_is_the_small_models_own(
     """Strategies may save its passes, but never speak for it."""
 
     def drafter() -> Role:
-        return planned(SMALL, "suffix", "lookup", tree=shape, two_levels=two_levels, enough=0.0)
+        return planned(
+            SMALL, "suffix", "lookup", tree=shape, two_levels=two_levels, enough=0.0, second_choices=True
+        )
 
     for budget in (1, 6):
         chunks = run(drafter(), request(sampling, budget, Mode.SMALL))["s"]
