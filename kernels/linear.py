@@ -33,7 +33,11 @@ def pack(weight: Tensor, bias: Tensor | None, weights: Weights, gated: bool = Fa
         raise ValueError(f"int4 weights are for the CPU, not {weight.device}")
     weight = weight.float() if weights == "int4" else weight.to(DTYPES[weights])
     bias = None if bias is None else bias.to(DTYPES[weights])
-    if weights != "fp32" and weight.device.type == "cpu" and native.fits_linear(*weight.shape, gated):
+    if (
+        weights != "fp32"
+        and weight.device.type == "cpu"
+        and native.fits_linear(weight.shape[0], weight.shape[1], gated)
+    ):
         if weights == "int4":
             return native.pack_int4(*quantise(weight), bias, gated)
         return native.pack_bf16(weight, bias, gated)

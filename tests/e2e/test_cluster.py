@@ -70,7 +70,8 @@ def test_many_streams_at_once_change_no_text(cluster: Cluster) -> None:
     with ThreadPoolExecutor(len(requests)) as pool:
         together = list(pool.map(lambda request: cluster.generate(PROMPT, **request), requests))
     assert [t.ids for t in together] == [t.ids for t in alone]
-    assert [t.speakers for t in together] == [t.speakers for t in alone]
+    # Which guesses are made depends on what else was read; in routed mode who speaks is part of the text.
+    assert [t.speakers for t in together[1::2]] == [t.speakers for t in alone[1::2]]
 
 
 def _drained(cluster: Cluster) -> bool:
