@@ -13,6 +13,7 @@ from ringroad.actors.router.pace import Pace, Record, like, of_all
 
 GAIN = 1.03  # guessing must promise so much: the best of several estimates flatters itself
 CREDIT = 0.01  # of the verifier's time, for trying what does not look best
+FIRST = 4  # guesses a round while nobody knows what a draft pass costs
 TRIED = 2  # guesses where a session that has none tries again
 DOUBT = 0.9  # what is known counts for so much when a session tries again
 HORIZON = 64  # tokens within which a drafter that must read much has to earn it
@@ -25,6 +26,7 @@ class Budget:
     ceiling: int  # guesses a round at most
     _all: Record = field(default_factory=of_all)
     _credit: float = 0.0  # seconds
+    _first_rounds: int = 8  # to be spent on learning what drafting costs, while a session is alone
 
     def pace(self) -> Pace:
         """A new session's, which is expected to do as the others did."""
@@ -42,6 +44,10 @@ class Budget:
         if not self.ceiling or not load.knows_plain:
             pace.trying = False
             return 0  # what the plain path costs is measured, never only inferred
+        if load.verifier_sessions == 1 and self._first_rounds and not load.knows_drafting:
+            self._first_rounds -= 1
+            pace.trying = False
+            return min(self.ceiling, load.ceiling, FIRST)  # and so is drafting
         found = self._plans(pace, load)
         best = min(found, key=lambda plan: plan.excess)
         rounds_left = min(left, HORIZON) / best.tokens

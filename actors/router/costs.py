@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from math import log2
+from math import inf, log2
 
 from ringroad.actors.messages import Pass
 
@@ -57,6 +57,11 @@ class Curve:
             b.rows for b in self._buckets.values() if b.count >= ENOUGH and self._passes - b.seen <= LATELY
         ]
         return any(1 / ALIKE <= rows / known <= ALIKE for known in lately)
+
+    @property
+    def least(self) -> float:
+        """Fewest rows of which enough passes were seen, whenever that was; infinite before."""
+        return min((b.rows for b in self._buckets.values() if b.count >= ENOUGH), default=inf)
 
     @property
     def most(self) -> float:

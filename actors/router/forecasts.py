@@ -26,6 +26,12 @@ class Load:
         return self.judging.curve.knows(self.judging.served(self.verifier_sessions, guessing=False))
 
     @property
+    def knows_drafting(self) -> bool:
+        """Whether draft passes were measured that read no prompt: those that do say little of the others."""
+        known = 2.0 * self.drafting.served(self.drafter_sessions, guessing=True)
+        return self.drafting.curve.most == 0.0 or self.drafting.curve.least <= known  # 0: none needs a model
+
+    @property
     def ceiling(self) -> int:
         """No more guesses than double the largest consult seen: what lies beyond is a guess itself."""
         served = self.judging.served(self.verifier_sessions, guessing=True)

@@ -31,6 +31,7 @@ class Pair:
     config: RouterConfig = field(default_factory=RouterConfig)
     right: bool = True  # whether the drafter's guesses are
     draft_seconds: float = 0.01
+    first_pass: Pass | None = None  # what the drafter's first took, where it is unlike the others
     asked: deque[tuple[bytes, Message]] = field(default_factory=deque)
     budgets: list[int] = field(default_factory=list)  # of every round; 0 where the drafter was not asked
     text: list[int] = field(default_factory=list)
@@ -59,7 +60,8 @@ class Pair:
     def _propose(self, draft: Draft) -> None:
         length = draft.base + len(draft.tokens)
         tokens = [7 if self.right else 8] * draft.budget
-        took = Pass(self.draft_seconds, 1, 1, draft.budget)
+        took = self.first_pass or Pass(self.draft_seconds, 1, 1, draft.budget)
+        self.first_pass = None
         self.router.receive(DRAFTER, Proposal("s", draft.epoch, length, tokens, [], took=took), 0.0)
 
     def _judge(self, consult: Consult) -> None:
@@ -87,6 +89,13 @@ def test_where_it_does_not_pay_the_drafter_is_left_alone(wrong: str) -> None:
     pair.submit()
     assert pair.text == [7] * 400
     assert sum(count > 0 for count in pair.budgets[40:]) <= 0.03 * len(pair.budgets)
+
+
+def test_a_first_pass_that_reads_the_prompt_is_no_measure() -> None:
+    """It is dear, and of one pass alone a curve would make all others half as dear: too dear to try again."""
+    pair = Pair(first_pass=Pass(0.2, 40, 1, 8))
+    pair.submit(max_tokens=100)
+    assert sum(count > 0 for count in pair.budgets) >= len(pair.budgets) - 4
 
 
 @pytest.mark.parametrize("right", [True, False])
