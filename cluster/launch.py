@@ -11,7 +11,7 @@ from pathlib import Path
 
 # Ray reads these when it is imported. Without the first it replaces a loopback address by the
 # machine's own; the second keeps strangers out (to join a Ray without tokens, set it to "disabled");
-# without the third it calls home; by the last it would run the models at low priority.
+# without the third it calls home; without the fourth it runs the models at low priority.
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
