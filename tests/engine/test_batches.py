@@ -90,9 +90,7 @@ trees = st.integers(1, 12).flatmap(lambda n: st.tuples(*(st.integers(-1, i - 1) 
 @pytest.mark.parametrize("kind", KINDS)
 @given(parents=trees, length=st.sampled_from([1, 20, 506, 512]), seed=st.integers(0, 1000))
 @settings(max_examples=25)
-def test_every_path_of_a_tree_as_if_a_chain(
-    kind: Kind, parents: list[int], length: int, seed: int
-) -> None:
+def test_every_path_of_a_tree_as_if_a_chain(kind: Kind, parents: list[int], length: int, seed: int) -> None:
     """The outcomes, what is kept of the path afterwards, and what follows."""
     text, nodes = prompt(length, seed), prompt(len(parents), seed + 1)
     engine = opened(kind, "tree")
