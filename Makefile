@@ -38,7 +38,7 @@ bench: .venv/developer  ## this release's figures against a peer; after bench-pe
 	$(BIN)/python bench/main_job.py
 
 bench-engine: .venv/bench  ## the engine alone against this machine's memory; ARGS="--prompts 4" and the like shorten it
-	$(BIN)/python bench/engine.py $(ARGS)
+	GOMP_SPINCOUNT=200000 $(BIN)/python bench/engine.py $(ARGS)  # as the roles run it
 
 bench-speculation: .venv/bench  ## every drafter by temperature and load, hours; ARGS="--only default" and the like
 	$(BIN)/python bench/speculation.py $(ARGS)
