@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from ringroad.kernels import native
-from ringroad.kernels.noise import noisy_argmax, noisy_best
+from ringroad.kernels.noise import noisy_best
 
 CANDIDATES = 1024  # enough for nearly every nucleus; a wider one falls back to a full sort
 
@@ -56,7 +56,17 @@ def draw(
     dtype. Temperature 0 takes the likeliest token; of equals the lowest id wins, everywhere."""
     if temperature == 0.0:
         return int(survey(logits.unsqueeze(0), 1).ids[0, 0])
-    return noisy_argmax(_scaled(logits, temperature, top_k, top_p, min_p), seed, position)
+    ids, _ = best(
+        logits,
+        1,
+        seed=seed,
+        position=position,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+    )
+    return int(ids[0])
 
 
 def best(
@@ -144,9 +154,3 @@ def survey(logits: torch.Tensor, k: int) -> Survey:
 def _ranked(row: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
     few = wanted.nonzero().squeeze(1)
     return few[torch.argsort(row[few], descending=True, stable=True)]
-
-
-def features(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """What token routers read of logits [rows, vocabulary]: (margin, entropy), each [rows] fp32."""
-    seen = survey(logits, 2)
-    return seen.margin, seen.entropy

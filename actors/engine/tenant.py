@@ -30,13 +30,10 @@ Ask = TypeVar("Ask", Draft, Consult)
 
 @dataclass
 class Task(Generic[Ask]):
-    """A question in hand, and what has been found out so far."""
+    """A question in hand, and what its steps took so far."""
 
     ask: Ask
     length: int  # of the committed text the question is about
-    guesses: list[int] = field(default_factory=list)
-    margin: list[float] = field(default_factory=list)
-    entropy: list[float] = field(default_factory=list)
     seconds: float = 0.0  # of this role's steps
     took: Pass | None = None  # the first of them that gave a token
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-BUILT = Path(__file__).with_name("native.so")  # by build.py, when the project is installed
+BUILT = Path(__file__).with_name("native.so")  # by backend.py, when the project is installed
 BLOCK = 64  # places of a block of keys and values
 WIDEST_HEAD = 256
 

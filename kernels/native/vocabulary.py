@@ -1,6 +1,7 @@
 """Reading logits over a vocabulary in C (vocabulary.c)."""
 
 import ctypes
+import math
 
 import numpy as np
 import torch
@@ -22,11 +23,12 @@ def survey(logits: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """As `sampling.survey`, of logits [rows, vocabulary] bf16."""
     found = library()
     assert found is not None
+    logits = logits.contiguous()  # held by its name: C gets an address only
     rows, count = logits.shape
-    ids = torch.empty(rows, k, dtype=torch.int64)
-    scores, log_sum, entropy = torch.empty(rows, k), torch.empty(rows), torch.empty(rows)
+    ids = torch.zeros(rows, k, dtype=torch.int64)  # what stays where nothing compares: a row of NaN
+    scores, log_sum, entropy = torch.full((rows, k), -math.inf), torch.empty(rows), torch.empty(rows)
     outputs = (address(ids), address(scores), address(log_sum), address(entropy))
-    found.survey(address(logits.contiguous()), rows, count, k, *outputs)
+    found.survey(address(logits), rows, count, k, *outputs)
     return ids, scores, log_sum, entropy
 
 

@@ -1,6 +1,8 @@
 """Drawing a token: against the reference, and what each truncation leaves."""
 
 import math
+from collections.abc import Iterator
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -8,10 +10,23 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ringroad.actors.messages import Sampling
-from ringroad.kernels.sampling import CANDIDATES, draw, features, truncate
+from ringroad.kernels import native
+from ringroad.kernels.sampling import CANDIDATES, draw, survey, truncate
 from tests import reference
 
 CLOSE = 1e-4  # nearer to a cut than this, fp32 may fall on either side
+
+
+@pytest.fixture(scope="module", params=["native", "torch"], autouse=True)
+def _by(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Both ways of reading a vocabulary: a machine without the C kernels must give the same."""
+    if request.param == "native":
+        if native.library() is None:
+            pytest.skip("no AVX-512 bf16, or the kernels were not built")
+        yield
+        return
+    with patch("ringroad.kernels.native.reads", return_value=False):
+        yield
 
 
 def left(logits: torch.Tensor) -> set[int]:
@@ -133,9 +148,34 @@ def test_a_small_temperature_is_greedy() -> None:
 
 def test_features_are_margin_and_entropy() -> None:
     logits = spread(200, 2.0).view(4, 50)
-    margin, entropy = features(logits.bfloat16())
-    for row, seen_margin, seen_entropy in zip(logits.bfloat16(), margin, entropy, strict=True):
+    seen = survey(logits.bfloat16(), 2)
+    for row, seen_margin, seen_entropy in zip(logits.bfloat16(), seen.margin, seen.entropy, strict=True):
         p = reference.softmax(row.tolist())
         first, second = sorted(p)[-1], sorted(p)[-2]
         assert float(seen_margin) == pytest.approx(first - second, abs=1e-6)
         assert float(seen_entropy) == pytest.approx(-sum(q * math.log(q) for q in p), abs=1e-5)
+
+
+@pytest.mark.parametrize("size", [1, 5, 15, 16, 17, 48, 333])
+@pytest.mark.parametrize("k", [1, 2, 9, 40])
+@pytest.mark.parametrize("ties", [False, True])
+def test_a_survey_names_the_best_in_order(size: int, k: int, ties: bool) -> None:
+    """Of equals the lowest first; also in what is left over from whole registers."""
+    logits = torch.stack([spread(size, 3.0, seed) for seed in range(4)]).bfloat16()
+    logits = logits.round() if ties else logits
+    seen = survey(logits, k)
+    for row, ids, values, log_sum in zip(logits.tolist(), seen.ids, seen.logits, seen.log_sum, strict=True):
+        expected = sorted(range(size), key=lambda i: (-row[i], i))[:k]
+        assert ids.tolist() == expected
+        assert values.tolist() == [row[i] for i in expected]
+        assert float(log_sum) == pytest.approx(math.log(sum(map(math.exp, row))), abs=1e-5)
+
+
+def test_a_survey_of_a_view() -> None:
+    logits = spread(400, 2.0).bfloat16().view(40, 10)
+    assert torch.equal(survey(logits.T, 3).ids, survey(logits.T.contiguous(), 3).ids)
+
+
+def test_a_broken_row_names_tokens_of_the_vocabulary() -> None:
+    ids = survey(torch.full((2, 50), math.nan).bfloat16(), 3).ids
+    assert ((ids >= 0) & (ids < 50)).all()
