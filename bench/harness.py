@@ -109,7 +109,16 @@ def heading() -> dict[str, Any]:
         "load_before": os.getloadavg()[0],
         "command": " ".join(["python", f"bench/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
         "python": platform.python_version(),
+        "commit": _commit(),
     }
+
+
+def _commit() -> str:
+    """Which state of the code is measured; "-dirty" where files differ from it."""
+    said = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--exclude=*"], cwd=HERE, capture_output=True, text=True
+    )
+    return said.stdout.strip() or "unknown"
 
 
 def write(path: Path, result: Mapping[str, Any]) -> None:

