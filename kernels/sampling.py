@@ -120,9 +120,8 @@ class Survey:
     log_sum: torch.Tensor  # [rows] fp32: log of the sum of all exponentials
     entropy: torch.Tensor  # [rows] fp32, nats
 
-    def row(self, index: int) -> "Survey":
-        """Of one row alone."""
-        at = slice(index, index + 1)
+    def rows(self, at: slice) -> "Survey":
+        """Of some rows alone."""
         return Survey(self.ids[at], self.logits[at], self.log_sum[at], self.entropy[at])
 
     @property

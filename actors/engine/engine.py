@@ -15,7 +15,7 @@ from ringroad.actors.engine.cache import Cache
 from ringroad.actors.engine.model import Model, Span
 from ringroad.actors.engine.pool import BLOCK, Pool
 from ringroad.actors.engine.prefix import Prefix
-from ringroad.actors.engine.siblings import Siblings, siblings
+from ringroad.actors.engine.siblings import Asked, Siblings, siblings
 from ringroad.actors.errors import CacheFull
 from ringroad.actors.messages import Features, Sampling
 from ringroad.kernels import sampling as draws
@@ -115,6 +115,10 @@ class Engine:
         """How many tokens of the session are kept."""
         return self._sessions[session].cache.length
 
+    def settle(self, session: str, length: int) -> None:
+        """Only the first `length` tokens will surely stay; what is kept behind them, others never get."""
+        self._sessions[session].prefix.settled = length
+
     def truncate(self, session: str, length: int) -> None:
         """Rolls a session back to its first `length` tokens."""
         held = self._sessions[session]
@@ -154,8 +158,7 @@ class Engine:
             spans.append(Span(cache, at, at + len(work.tokens), work.parents))
             at += len(work.tokens)
         tokens = torch.tensor([token for work in batch for token in work.tokens])
-        device = self.model.device
-        hidden = self.model.forward(tokens.to(device), positions.to(device), spans)
+        hidden = self.model.forward(tokens, positions, spans)
         outcomes = self._answer(batch, spans, hidden, positions)
         for work in batch:  # only now: a step that raised has kept nothing
             self._kept(work)
@@ -193,30 +196,31 @@ class Engine:
         if not wanted:
             return [Outcome([]) for _ in batch]
         logits = self.model.head(hidden[wanted])
+        rows = iter(wanted)
+        asked = [
+            Asked(self._sessions[work.session].sampling, int(positions[next(rows)]) + 1, work.siblings)
+            for work in batch
+            for _ in range(work.answers)
+        ]
+        seen = draws.survey(logits, max(2, *(max(work.siblings, work.successors) for work in batch)))
+        found = siblings(logits, seen, asked)
         outcomes: list[Outcome] = []
         at = 0
         for work in batch:
             mine = slice(at, at + work.answers)
-            sampling = self._sessions[work.session].sampling
-            if work.distributions:
-                outcomes.append(Outcome([], distributions=_distributions(logits[mine], sampling)))
-                at += work.answers
-                continue
-            next_positions = (positions[wanted[mine]] + 1).tolist()
-            outcomes.append(_outcome(work, logits[mine], sampling, next_positions))
             at += work.answers
+            if work.distributions:
+                sampling = self._sessions[work.session].sampling
+                outcomes.append(Outcome([], distributions=_distributions(logits[mine], sampling)))
+            else:
+                outcomes.append(_outcome(work, seen.rows(mine), found[mine]))
         return outcomes
 
 
-def _outcome(work: Work, logits: Tensor, sampling: Sampling, positions: Sequence[int]) -> Outcome:
-    """Of a Work's answered rows of logits [answers, vocabulary], whose tokens come at `positions`."""
+def _outcome(work: Work, seen: draws.Survey, found: list[Siblings]) -> Outcome:
+    """Of a Work's answered rows: what was surveyed, and the tokens drawn."""
     if not work.answers:
         return Outcome([])
-    seen = draws.survey(logits, max(2, work.siblings, work.successors))
-    found = [
-        siblings(row, seen.row(i), sampling, position, max(1, work.siblings))
-        for i, (row, position) in enumerate(zip(logits, positions, strict=True))
-    ]
     return Outcome(
         [beside[0][0] for beside in found],
         Features(seen.margin.tolist(), seen.entropy.tolist()) if work.features else None,

@@ -67,12 +67,12 @@ class Model:
     def forward(
         self, tokens: Tensor, positions: Tensor, spans: Sequence[Span], depth: int | None = None
     ) -> Tensor:
-        """Hidden states [rows, width] after the final norm, of tokens and positions [rows] int64.
+        """Hidden states [rows, width] after the final norm, of tokens and positions [rows] int64 on the CPU.
 
         Writes the rows' keys and values into their sessions' caches, after what those hold. With
         `depth` only the first layers speak.
         """
-        rows = self.embedding[tokens]
+        rows = self.embedding[tokens.to(self.device)]
         if self._native is not None:
             branches = [
                 native.Branch(at.cache.table(), at.cache.length, at.stop - at.start, at.parents)
@@ -80,7 +80,7 @@ class Model:
             ]
             return self._native.forward(rows, positions, branches, depth)
         masks = [self._mask(at) for at in spans]
-        cos, sin = self.cos[positions], self.sin[positions]
+        cos, sin = (table[positions.to(self.device)] for table in (self.cos, self.sin))
         for at, layer in enumerate(self.layers[:depth]):
             rows = rows + self._attention(at, layer, rows, cos, sin, spans, masks)
             rows = rows + layer.down(layer.gate_up(rms_norm(rows, layer.ffn_norm, self.shape.eps)))
