@@ -8,7 +8,7 @@ Torch's int4 kernel keeps it for any count.
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -22,6 +22,25 @@ DTYPES: dict[Weights, torch.dtype] = {"bf16": torch.bfloat16, "fp32": torch.floa
 GROUP = 32  # input columns that share an int4 scale: the blocks of GGUF's 4-bit formats
 
 Linear = Callable[[Tensor], Tensor]  # [rows, in] -> [rows, out], in the activations' dtype
+TOGETHER = 64  # outputs that every packing here keeps in one piece
+
+
+@runtime_checkable
+class Divisible(Protocol):
+    """A layer that can do less than the whole."""
+
+    def leading(self, outputs: int) -> Linear:
+        """The first `outputs`, a multiple of TOGETHER; with the bits that they have in the whole."""
+
+
+def leading(layer: Linear, outputs: int) -> Linear:
+    """A layer that gives at least the first `outputs` of a longer one, at the price of these.
+
+    Weights are not held twice, but for oneDNN's, whose layout cannot be cut.
+    """
+    if not isinstance(layer, Divisible):
+        return layer
+    return layer.leading(-(-outputs // TOGETHER) * TOGETHER)
 
 
 def pack(weight: Tensor, bias: Tensor | None, weights: Weights, gated: bool = False) -> Linear:
@@ -47,10 +66,29 @@ def pack(weight: Tensor, bias: Tensor | None, weights: Weights, gated: bool = Fa
 
 def _pack_for_torch(weight: Tensor, bias: Tensor | None, weights: Weights) -> Linear:
     if weights == "int4":
-        return _Int4(weight, bias)
+        codes, scales = quantise(weight)
+        return _Int4(torch._convert_weight_to_int4pack_for_cpu(codes, 1), scales, bias)
     if weight.device.type == "cpu" and torch._C._has_mkldnn:
         return _OneDnn(weight, bias)
-    return lambda rows: torch.nn.functional.linear(rows, weight, bias)
+    return _Plain(weight, bias)
+
+
+def _first(bias: Tensor | None, outputs: int) -> Tensor | None:
+    return None if bias is None else bias[:outputs]
+
+
+class _Plain:
+    """Weights as they are, for devices whose libraries want them so."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self.weight = weight
+        self.bias = bias
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        return torch.nn.functional.linear(rows, self.weight, self.bias)
+
+    def leading(self, outputs: int) -> Linear:
+        return _Plain(self.weight[:outputs], _first(self.bias, outputs))
 
 
 class _OneDnn:
@@ -65,6 +103,9 @@ class _OneDnn:
             return self._product(rows.expand(2, -1).contiguous())[:1]
         return self._product(rows)
 
+    def leading(self, outputs: int) -> Linear:
+        return _OneDnn(self.packed.to_dense()[:outputs], _first(self.bias, outputs))
+
     def _product(self, rows: Tensor) -> Tensor:
         product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, self.packed, self.bias, "none", [], "")
         return product
@@ -73,15 +114,19 @@ class _OneDnn:
 class _Int4:
     """4-bit weights, a bf16 scale and minimum for every GROUP columns of a row."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        codes, scales = quantise(weight)
-        self.packed = torch._convert_weight_to_int4pack_for_cpu(codes, 1)
+    def __init__(self, packed: Tensor, scales: Tensor, bias: Tensor | None) -> None:
+        """packed [out, in / 2] uint8, as torch has it; scales [in / GROUP, out, 2] bf16."""
+        self.packed = packed
         self.scales = scales
         self.bias = bias
 
     def __call__(self, rows: Tensor) -> Tensor:
         product = torch._weight_int4pack_mm_for_cpu(rows, self.packed, GROUP, self.scales)
         return product if self.bias is None else product.add_(self.bias)
+
+    def leading(self, outputs: int) -> Linear:
+        scales = self.scales[:, :outputs].contiguous()
+        return _Int4(self.packed[:outputs], scales, _first(self.bias, outputs))
 
 
 def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,8 @@ from ringroad.actors.engine.cache import Cache
 from ringroad.actors.engine.model import Model, Span
 from ringroad.actors.engine.pool import BLOCK, Pool
 from ringroad.actors.engine.prefix import Prefix
-from ringroad.actors.engine.siblings import Asked, Siblings, siblings
+from ringroad.actors.engine.reading import read
+from ringroad.actors.engine.siblings import Asked, Siblings
 from ringroad.actors.errors import CacheFull
 from ringroad.actors.messages import Features, Sampling
 from ringroad.kernels import sampling as draws
@@ -33,6 +34,9 @@ class Work:
     siblings: int = 0  # likeliest next tokens wanted of each answer, its own included
     successors: int = 0  # likeliest tokens wanted of each answer, whatever is drawn
     distributions: bool = False  # answered with what a token is drawn from, in place of a draw
+    # The first so many ids are enough to look at, None: all. For guesses: where an answer of the same
+    # step needs more, all its answers see as many. The noise of an id is the same in any case.
+    vocabulary: int | None = None
 
 
 @dataclass(frozen=True)
@@ -195,15 +199,15 @@ class Engine:
         ]
         if not wanted:
             return [Outcome([]) for _ in batch]
-        logits = self.model.head(hidden[wanted])
+        logits = self.model.logits(hidden[wanted], _vocabulary(batch))
         rows = iter(wanted)
         asked = [
             Asked(self._sessions[work.session].sampling, int(positions[next(rows)]) + 1, work.siblings)
             for work in batch
             for _ in range(work.answers)
         ]
-        seen = draws.survey(logits, max(2, *(max(work.siblings, work.successors) for work in batch)))
-        found = siblings(logits, seen, asked)
+        likeliest = max(max(work.siblings, work.successors, 2 * work.features) for work in batch)
+        seen, found = read(logits, asked, likeliest, self.model.kernels)
         outcomes: list[Outcome] = []
         at = 0
         for work in batch:
@@ -215,6 +219,13 @@ class Engine:
             else:
                 outcomes.append(_outcome(work, seen.rows(mine), found[mine]))
         return outcomes
+
+
+def _vocabulary(batch: Sequence[Work]) -> int | None:
+    """How many ids the answers of a step need."""
+    needed = [work.vocabulary for work in batch if work.answers]
+    known = [count for count in needed if count is not None]
+    return max(known) if len(known) == len(needed) else None
 
 
 def _outcome(work: Work, seen: draws.Survey, found: list[Siblings]) -> Outcome:

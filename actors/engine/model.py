@@ -7,22 +7,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ringroad.actors.engine.cache import Cache
+from ringroad.actors.engine.cache import Span as Span
+from ringroad.actors.engine.paged import Paged
 from ringroad.actors.engine.weights import Shape, Weights
 from ringroad.kernels import linear, native
 from ringroad.kernels.attention import attend, tiled, visible
 from ringroad.kernels.layers import rms_norm, rotary_table, rotate
 from ringroad.kernels.linear import Linear
-
-
-@dataclass(frozen=True)
-class Span:
-    """The rows of one session in a step, and what they may look at."""
-
-    cache: Cache
-    start: int  # first row
-    stop: int
-    parents: Sequence[int] | None = None  # of each row, counted from start; None is a chain
+from ringroad.kernels.triton import decoder as paged
+from ringroad.kernels.triton.select import Kernels, kernels_for
 
 
 @dataclass(frozen=True)
@@ -42,8 +35,16 @@ class Layer:
 class Model:
     """A decoder in memory, packed for this processor."""
 
-    def __init__(self, weights: Weights, kind: linear.Weights, threads: int = 2, device: str = "cpu") -> None:
-        """Reads and packs everything for `device`; `threads` layers at a time."""
+    def __init__(
+        self,
+        weights: Weights,
+        kind: linear.Weights,
+        threads: int = 2,
+        device: str = "cpu",
+        kernels: Kernels | None = None,
+    ) -> None:
+        """Reads and packs everything for `device`; `threads` layers at a time. Without `kernels` a CPU goes
+        without, and another device takes its own."""
         self.shape: Shape = weights.shape
         self.dtype = linear.DTYPES[kind]
         self.device = torch.device(device)
@@ -57,12 +58,23 @@ class Model:
             embedding = pool.submit(self._read, "model.embed_tokens.weight", self.dtype)
             self.layers = list(pool.map(self._layer, range(self.shape.layers)))
             self.head, self.embedding = head.result(), embedding.result()
+        self._leading: dict[int, Linear] = {}  # parts of the head
         torch.set_num_threads(wanted)
         self.final_norm = self._read("model.norm.weight", torch.float32)
         cos, sin = rotary_table(self.shape.context, self.shape.head_dim, self.shape.theta)
         self.cos, self.sin = cos.to(self.device), sin.to(self.device)
-        heads = (self.shape.heads, self.shape.kv_heads, self.shape.head_dim)
-        self._native = native.decoder(self.layers, self.final_norm, (cos, sin), heads, self.shape.eps)
+        self.kernels = kernels or (None if self.device.type == "cpu" else kernels_for(self.device))
+        self._paged = self._native = None
+        if self.kernels is None:
+            heads = (self.shape.heads, self.shape.kv_heads, self.shape.head_dim)
+            self._native = native.decoder(self.layers, self.final_norm, (cos, sin), heads, self.shape.eps)
+        elif paged.fits(self.shape.head_dim):
+            tables = (self.cos, self.sin)
+            self._paged = Paged(
+                paged.PagedDecoder(
+                    self.embedding, self.layers, self.final_norm, tables, self.shape.eps, self.kernels
+                )
+            )
 
     def forward(
         self, tokens: Tensor, positions: Tensor, spans: Sequence[Span], depth: int | None = None
@@ -72,6 +84,8 @@ class Model:
         Writes the rows' keys and values into their sessions' caches, after what those hold. With
         `depth` only the first layers speak.
         """
+        if self._paged is not None:
+            return self._paged.forward(tokens, positions, spans, depth)
         rows = self.embedding[tokens.to(self.device)]
         if self._native is not None:
             branches = [
@@ -85,6 +99,14 @@ class Model:
             rows = rows + self._attention(at, layer, rows, cos, sin, spans, masks)
             rows = rows + layer.down(layer.gate_up(rms_norm(rows, layer.ffn_norm, self.shape.eps)))
         return rms_norm(rows, self.final_norm, self.shape.eps)
+
+    def logits(self, hidden: Tensor, vocabulary: int | None = None) -> Tensor:
+        """[rows, vocabulary], of hidden states [rows, width]: of all ids, or of the first so many alone."""
+        if vocabulary is None or vocabulary >= self.shape.vocabulary:
+            return self.head(hidden)
+        if vocabulary not in self._leading:
+            self._leading[vocabulary] = linear.leading(self.head, vocabulary)
+        return self._leading[vocabulary](hidden)[:, :vocabulary]
 
     def _mask(self, at: Span) -> Tensor:
         """What a span's rows may see, as attention wants it."""

@@ -6,7 +6,7 @@ Llama, Qwen2, Qwen3 and Mistral families; anything else is refused by name.
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -56,8 +56,23 @@ class Weights(Protocol):
         """A tensor by its Hugging Face name, dequantised. Raises ModelError when there is none."""
 
 
-def open_weights(path: Path) -> Weights:
-    """The model in a `.gguf` file or in a folder of config.json and *.safetensors."""
+class FirstLayers:
+    """A model's first layers, with its embedding, its last norm and its head: a model that exits early."""
+
+    def __init__(self, whole: Weights, layers: int) -> None:
+        """Raises ModelError where the model has fewer layers."""
+        if not 1 <= layers <= whole.shape.layers:
+            raise ModelError(f"layers: the model has {whole.shape.layers}, not {layers}")
+        self.shape = replace(whole.shape, layers=layers)
+        self.has = whole.has
+        self.read = whole.read
+
+
+def open_weights(path: Path, layers: int | None = None) -> Weights:
+    """The model in a `.gguf` file or in a folder of config.json and *.safetensors; of its `layers` the
+    first so many alone. Raises ModelError."""
+    if layers is not None:
+        return FirstLayers(open_weights(path), layers)
     if path.suffix == ".gguf" and path.is_file():
         return GgufWeights(path)
     if (path / "config.json").is_file():

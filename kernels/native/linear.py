@@ -23,6 +23,7 @@ class Packed:
         self._panels, self._bias = panels, bias  # what `descriptor` points into
         outputs, inputs = sizes
         self.descriptor = Linear(address(panels), address(bias), inputs, outputs, bits, gated)
+        self._sizes, self._bits, self._gated = sizes, bits, gated
         self._width = outputs // 2 if gated else outputs
 
     def __call__(self, rows: Tensor) -> Tensor:
@@ -34,6 +35,16 @@ class Packed:
         threads = torch.get_num_threads()
         checked(found.linear(layer, address(result), address(rows), None, len(rows), threads))
         return result
+
+    def leading(self, outputs: int) -> "Packed":
+        """A layer of the first `outputs`, a multiple of PANEL: the same weights, read as far as they go.
+
+        A gated one stays whole.
+        """
+        if self._gated:
+            return self
+        least = min(outputs, self._sizes[0])
+        return Packed(self._panels, self._bias, (least, self._sizes[1]), self._bits, gated=False)
 
 
 def pack_bf16(weight: Tensor, bias: Tensor | None, gated: bool = False) -> Packed:

@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from ringroad.kernels.linear import DTYPES, GROUP, Weights, pack, quantise
+from ringroad.kernels.linear import DTYPES, GROUP, TOGETHER, Weights, leading, pack, quantise
+from ringroad.kernels.native.library import library
+from ringroad.kernels.native.linear import Packed
 
 SIZES = [(96, 64), (64, 192), (960, 576), (576, 1536)]  # out, in
 KINDS: list[Weights] = ["bf16", "fp32", "int4"]
@@ -76,3 +78,42 @@ def test_int4_of_a_constant_and_of_zeros() -> None:
     for value in (0.0, 0.25):
         codes, scales = quantise(torch.full((16, GROUP), value))
         assert dequantised(codes, scales).sub(value).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("outputs", [1, 64, 100, 512, 959])
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize("native", [True, False])
+def test_the_first_outputs_have_the_bits_they_have_in_the_whole(
+    kind: Weights, outputs: int, biased: bool, native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And no others are computed, but for those that are packed together with them."""
+    if not native:
+        monkeypatch.setattr("ringroad.kernels.native.linear.library", lambda: None)
+    weight, bias, rows = made(960, 576, 9)
+    rows = rows.to(DTYPES[kind])
+    whole = pack(weight, bias if biased else None, kind)
+    part = leading(whole, outputs)
+    assert isinstance(whole, Packed) == (native and kind != "fp32" and library() is not None)
+    for count in (1, 2, 9):
+        found = part(rows[:count])
+        assert outputs <= found.shape[1] < outputs + TOGETHER
+        assert torch.equal(found, whole(rows[:count])[:, : found.shape[1]])
+
+
+def test_weights_are_held_once_where_the_layout_can_be_cut() -> None:
+    if library() is None:
+        pytest.skip("no AVX-512 bf16, or the kernels were not built")
+    for kind in ("bf16", "int4"):
+        whole = pack(made(960, 576, 1)[0], None, kind)  # type: ignore[arg-type]
+        part = leading(whole, 100)
+        assert part.descriptor.weights == whole.descriptor.weights  # type: ignore[attr-defined]
+
+
+def test_a_layer_that_cannot_be_cut_is_whole() -> None:
+    """One that gates: its first outputs are not those of its first rows."""
+    weight, _, rows = made(96, 64, 3)
+    for kind in KINDS:
+        layer = pack(weight, None, kind, gated=True)
+        ours = rows.to(DTYPES[kind])
+        assert torch.equal(leading(layer, 16)(ours)[:, :16], layer(ours)[:, :16])
