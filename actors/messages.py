@@ -152,6 +152,8 @@ class Draft(Message, frozen=True):
     # model's own tokens, one after another.
     judged: bool = False
     successors: list[list[int]] = []  # of the last verdict
+    # Of the verdict on these guesses so many likely outcomes are worth preparing for, in idle time.
+    outcomes: int = 0
 
 
 class Consult(Message, frozen=True):
@@ -191,7 +193,7 @@ class Proposal(Message, frozen=True):
     parents: list[int]  # of each guess: an earlier one, or -1; empty means a chain
     features: Features | None = None  # where a model guessed
     seconds: float = 0.0  # of the drafter's time
-    took: Pass | None = None  # None where no model guessed
+    took: Pass | None = None  # None where no model guessed, or it had guessed beforehand
     # Of each guess the estimated probability that it is accepted, its ancestors included; empty: unknown.
     scores: list[float] = []
 

@@ -1,22 +1,31 @@
 """Drafting with the small model, and with strategies that need none before, beside and below it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from msgspec import structs
 
+from ringroad.actors.drafter.ahead import Ahead, likely
 from ringroad.actors.drafter.branches import Branches
-from ringroad.actors.drafter.chain import BELIEVED, SECOND, Chain
+from ringroad.actors.drafter.chain import BELIEVED, SECOND, UNSEEN, Chain
 from ringroad.actors.drafter.hits import Hits
+from ringroad.actors.drafter.idle import Idle
 from ringroad.actors.drafter.passes import Grower, Guess
 from ringroad.actors.drafter.plan import Plan
 from ringroad.actors.drafter.tree import NOTHING, Tree, behind, merge
+from ringroad.actors.drafter.vocabulary import frequent
 from ringroad.actors.engine.engine import Engine, Outcome, Work
 from ringroad.actors.engine.tenant import Task, Tenant
-from ringroad.actors.messages import Draft, Features, Hello, Proposal
+from ringroad.actors.messages import Draft, Features, Hello, Message, Proposal
 
 
 class ModelDrafter(Tenant[Draft]):
-    """Answers a Draft with a Proposal."""
+    """Answers a Draft with a Proposal.
+
+    A Draft may want likely outcomes of its verdict prepared: then, while nobody asks, the drafter reads on
+    behind a chain it has proposed (`ahead.py`). Where the next Draft's text is one of these, so much of the
+    answer is there already. Nothing is prepared behind trees, and where the model was not asked.
+    """
 
     role = "drafter"
     question = Draft
@@ -37,31 +46,63 @@ class ModelDrafter(Tenant[Draft]):
         self._free: dict[str, Tree] = {}  # what the strategies propose
         # The text's length before the last chain, its guesses and their second choices.
         self._guessed: dict[str, tuple[int, Sequence[Guess], Sequence[int]]] = {}
+        self._idle = Idle(engine, self._held, step_tokens)
+
+    @property
+    def busy(self) -> bool:
+        """Whether `step` has anything to do."""
+        return super().busy or self._idle.busy
 
     def hello(self) -> Hello:
         """Who this is, how full, and what it learns from."""
         return structs.replace(super().hello(), successors=self._ways.free.learns)
 
+    def step(self) -> list[Message]:
+        """One forward pass for every question in hand, else one to prepare; the answers there are."""
+        if not super().busy:
+            self._idle.step()
+        return super().step()
+
+    def rescue(self) -> list[Message]:
+        """After a step that raised: what was prepared goes, and every question is tried by itself."""
+        self._idle.clear()
+        return super().rescue()
+
     def _take(self, ask: Draft) -> None:
-        super()._take(ask)
-        task = self._tasks.get(ask.session)
-        if task is None or task.ask is not ask:
-            return  # forgotten
-        text = self._held[ask.session].text
+        agreed = self._follow(ask)
+        if agreed is None:
+            self._idle.give_up(ask.session)
+            return
+        task, text = self._tasks[ask.session], self._held[ask.session].text
+        ahead = self._idle.take(ask.session)
+        self._engine.settle(ask.session, task.length)
         self._look_back(ask.session, text)
-        free = self._ways.free
+        answer = self._offhand(task, text, ahead)
+        self._roll_back(ask.session, agreed if ahead is None else ahead.agreeing(text, agreed))
+        if answer is not None:
+            del self._tasks[ask.session]
+            self._outbox.append(answer)
+
+    def _offhand(self, task: Task[Draft], text: list[int], ahead: Ahead | None) -> Proposal | None:
+        """The answer, where it takes no pass."""
+        ask, free = task.ask, self._ways.free
         free.observe(ask.session, text)
         free.learn(ask.successors)
         found = free.propose(ask.session, text, ask.budget) if ask.judged else NOTHING
         if ask.judged and (found.expected >= self._ways.enough or not self._ways.model):
-            del self._tasks[ask.session]
-            self._outbox.append(_proposal(task, found))
-            return
+            return _proposal(task, found)
         self._free[ask.session] = found
-        self._growers[ask.session] = self._grower(ask)
+        grower = self._growers[ask.session] = self._grower(ask)
+        while ahead is not None and (outcome := ahead.next(text)) is not None:
+            read = grower.read(outcome)
+            text += read.text
+            if read.done:
+                return self._finished(task)
+        return None
 
     def _drop(self, session: str) -> None:
         super()._drop(session)
+        self._idle.take(session)
         self._ways.free.forget(session)
         for held in (self._growers, self._free, self._guessed):
             held.pop(session, None)
@@ -70,7 +111,7 @@ class ModelDrafter(Tenant[Draft]):
         ways = self._ways
         if draft.judged and ways.shape is not None:
             return Branches(draft, ways.shape, ways.passes)
-        second = draft.judged and ways.second_choices
+        second = draft.judged and (ways.second_choices or draft.outcomes > 0)
         if not ways.two_levels:
             return Chain(draft, self._hits, second_choices=second)
         return Chain(
@@ -80,7 +121,9 @@ class ModelDrafter(Tenant[Draft]):
     def _work(self, task: Task[Draft]) -> Work:
         """What the cache lacks of the text, and what is to be read behind it."""
         session = task.ask.session
-        return self._growers[session].work(self._held[session].text, self._new(session))
+        text = self._held[session].text
+        work = self._growers[session].work(text, self._new(session))
+        return replace(work, vocabulary=frequent(text, self._ways.vocabulary)) if task.ask.judged else work
 
     def _answer(self, task: Task[Draft], work: Work, outcome: Outcome) -> Proposal | None:
         session = task.ask.session
@@ -89,14 +132,32 @@ class ModelDrafter(Tenant[Draft]):
         if len(read.kept) < len(work.tokens):
             self._engine.keep(session, read.kept)
         self._held[session].text += read.text
-        if not read.done:
-            return None
-        if not task.ask.judged:
+        return self._finished(task) if read.done else None
+
+    def _finished(self, task: Task[Draft]) -> Proposal:
+        """The answer of a grower that is done."""
+        draft, session = task.ask, task.ask.session
+        grower = self._growers[session]
+        if not draft.judged:
             return _proposal(task, grower.tree, grower.features)
         self._guessed[session] = task.length, grower.guesses, grower.second
-        tree = self._merged(task.ask, grower.tree)
-        same = list(tree.tokens) == list(grower.tree.tokens)
+        alone = self._ways.shape is None and not self._ways.second_choices
+        own = grower.stem if alone else grower.tree
+        tree = self._merged(draft, own)
+        self._prepare(task, tree)
+        same = list(tree.tokens) == list(own.tokens)
         return _proposal(task, tree, grower.features if same else None)
+
+    def _prepare(self, task: Task[Draft], tree: Tree) -> None:
+        """Has what is likely to come after the verdict on a proposal read in idle time."""
+        draft, grower = task.ask, self._growers[task.ask.session]
+        if not draft.outcomes or self._ways.shape is not None:
+            return
+        stem, share = grower.stem.tokens, self._hits.share
+        read = {tuple(stem[:i]): token for i, token in enumerate(grower.second)}
+        lines = likely(tree, read, share(UNSEEN), share(SECOND), draft.outcomes)
+        room = self._engine.model.shape.context - task.length
+        self._idle.begin(draft.session, Ahead(draft, task.length, lines, room))
 
     def _merged(self, draft: Draft, own: Tree) -> Tree:
         """What the model guesses, what the strategies do, and how they would go on from its chain."""

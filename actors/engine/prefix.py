@@ -29,6 +29,7 @@ class Prefix:
         # From this place on keys and values were computed beside another branch of a tree: in fp32
         # their last bits may be their own (docs/decisions/0001), so nobody else gets them.
         self._stray: float = math.inf
+        self.settled: float = math.inf  # from this place on tokens are guesses: nobody else gets them, either
 
     def append(self, tokens: Sequence[int], parents: Sequence[int] | None) -> None:
         """The cache has kept these, too."""
@@ -51,7 +52,7 @@ class Prefix:
 
     def publish(self, length: int) -> None:
         """Makes the full blocks of the first `length` tokens known."""
-        reach = min(length, self._stray)
+        reach = min(length, self._stray, self.settled)
         while (len(self._keys) + 1) * BLOCK <= reach:
             index = len(self._keys)
             name = self._next_key(self.tokens)

@@ -87,7 +87,7 @@ class Tenant(Generic[Ask]):
         """Takes in one message from the router."""
         match message:
             case Open(session=session, epoch=epoch, sampling=sampling):
-                self._tasks.pop(session, None)
+                self._drop(session)
                 self._held[session] = Held(epoch)
                 self._engine.open(session, sampling)
             case Close(session=session):
@@ -138,6 +138,15 @@ class Tenant(Generic[Ask]):
         return answers
 
     def _take(self, ask: Ask) -> None:
+        agreed = self._follow(ask)
+        if agreed is not None:
+            self._roll_back(ask.session, agreed)
+
+    def _follow(self, ask: Ask) -> int | None:
+        """Makes a session's text what a question says, and a task of it.
+
+        Returns how many leading tokens stand where they stood; None where the session is not held.
+        """
         held = self._held.get(ask.session)
         try:
             if held is None or held.epoch != ask.epoch:
@@ -145,11 +154,14 @@ class Tenant(Generic[Ask]):
             agreed = follow(held.text, ask.base, ask.tokens)
         except Behind:
             self._outbox.append(Forgotten(ask.session, ask.epoch))
-            return
-        # What was cached beyond the agreed text goes; the last token is computed for its outcome.
-        known = min(self._engine.length(ask.session), agreed, len(held.text) - 1)
-        self._engine.truncate(ask.session, known)
+            return None
         self._tasks[ask.session] = Task(ask, len(held.text))
+        return agreed
+
+    def _roll_back(self, session: str, agreed: int) -> None:
+        """What was cached beyond the agreed text goes; the last token is computed for its outcome."""
+        known = min(self._engine.length(session), agreed, len(self._held[session].text) - 1)
+        self._engine.truncate(session, known)
 
     def _drop(self, session: str) -> None:
         self._tasks.pop(session, None)
