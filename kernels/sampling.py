@@ -12,6 +12,7 @@ import torch
 
 from ringroad.kernels import native
 from ringroad.kernels.noise import noisy_best
+from ringroad.kernels.ranking import ranked
 
 CANDIDATES = 1024  # enough for nearly every nucleus; a wider one falls back to a full sort
 
@@ -141,15 +142,7 @@ def survey(logits: torch.Tensor, k: int) -> Survey:
     if logits.dtype == torch.bfloat16 and native.reads(logits):
         return Survey(*native.survey(logits, k))
     log_p = logits.float().log_softmax(-1)
-    # topk does not promise which of several equals it names; bf16 logits do tie. A stable sort does.
-    reach = logits.topk(k, dim=-1).values[:, -1:]
-    ids = torch.stack([_ranked(row, row >= least)[:k] for row, least in zip(logits, reach, strict=True)])
-    top = logits.gather(1, ids).float()
+    ids, top = ranked(logits, k)
     return Survey(
         ids.cpu(), top.cpu(), logits.float().logsumexp(-1).cpu(), -(log_p.exp() * log_p).sum(-1).cpu()
     )
-
-
-def _ranked(row: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    few = wanted.nonzero().squeeze(1)
-    return few[torch.argsort(row[few], descending=True, stable=True)]

@@ -1,6 +1,7 @@
 """The keys and values of one session: a table of blocks that grows as it needs, rolls back exactly."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,8 +18,14 @@ class Cache:
         self.length = 0
         self._pool = pool
         self._blocks: list[int] = []
+        self._numbers: Tensor | None = None
         self._table: Tensor | None = None
         self._rows: Tensor | None = None  # of one layer, as `_gathered` reads them
+
+    @property
+    def pool(self) -> Pool:
+        """Where the blocks are."""
+        return self._pool
 
     @property
     def places(self) -> int:
@@ -51,11 +58,16 @@ class Cache:
             at = stop
         return self._gathered(layer, span(end))
 
+    def blocks(self) -> Tensor:
+        """The blocks' numbers: [places / BLOCK] int32 on the CPU."""
+        if self._numbers is None:
+            self._numbers = torch.tensor(self._blocks, dtype=torch.int32)
+        return self._numbers
+
     def table(self) -> Tensor:
         """Where the blocks lie in a CPU's memory: addresses [places / BLOCK] int64."""
         if self._table is None:
-            offsets = torch.tensor(self._blocks, dtype=torch.int64) * self._pool.block_bytes
-            self._table = offsets + self._pool.data.data_ptr()
+            self._table = self.blocks().long() * self._pool.block_bytes + self._pool.data.data_ptr()
         return self._table
 
     def keep(self, start: int, path: Sequence[int]) -> None:
@@ -64,11 +76,10 @@ class Cache:
         if any(node != i for i, node in enumerate(path)):
             self._own(start, end)
             data = self._pool.data
-            blocks = torch.tensor(self._blocks, device=data.device)
-            nodes = torch.tensor([start + node for node in path], device=data.device)
-            places = torch.arange(start, end, device=data.device)
-            moved = data[blocks[nodes // BLOCK], :, :, :, nodes % BLOCK]  # a copy, as the two may overlap
-            data[blocks[places // BLOCK], :, :, :, places % BLOCK] = moved
+            source = self._slots(torch.tensor([start + node for node in path]))
+            target = self._slots(torch.arange(start, end))
+            moved = data[source[0], :, :, :, source[1]]  # a copy, as the two may overlap
+            data[target[0], :, :, :, target[1]] = moved
         self.length = end
 
     def truncate(self, length: int) -> None:
@@ -93,6 +104,11 @@ class Cache:
         self._replace(index, blocks)
         self.length = length
 
+    def _slots(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        """The blocks in which places lie, and where in them: of the places' size, on the pool's device."""
+        blocks, device = self.blocks().long()[places // BLOCK], self._pool.data.device
+        return blocks.to(device), (places % BLOCK).to(device)
+
     def _own(self, start: int, stop: int) -> None:
         """Makes the places from `start` to `stop` writable."""
         for index in range(start // BLOCK, -(-stop // BLOCK)):
@@ -109,16 +125,26 @@ class Cache:
         self._changed()
 
     def _changed(self) -> None:
-        self._table = self._rows = None
+        self._numbers = self._table = self._rows = None
 
     def _gathered(self, layer: int, reach: int) -> tuple[Tensor, Tensor]:
         layers, _, kv_heads, _, head_dim = self._pool.data.shape[1:]
         if self._rows is None or self._rows.shape[1] != reach // BLOCK:
             blocks = torch.full((reach // BLOCK,), BLANK)
-            blocks[: len(self._blocks)] = torch.tensor(self._blocks)[: len(blocks)]
+            blocks[: len(self._blocks)] = self.blocks()[: len(blocks)]
             rows = blocks * (layers * 2 * kv_heads) + torch.arange(2 * kv_heads).unsqueeze(1)
             self._rows = rows.to(self._pool.data.device)
         rows = self._rows + layer * 2 * kv_heads  # [2 * kv_heads, blocks]
         found = self._pool.data.view(-1, BLOCK, head_dim).index_select(0, rows.view(-1))
         keys, values = found.view(2, kv_heads, reach, head_dim)
         return keys, values
+
+
+@dataclass(frozen=True)
+class Span:
+    """The rows of one session in a step, and what they may look at."""
+
+    cache: Cache
+    start: int  # first row
+    stop: int
+    parents: Sequence[int] | None = None  # of each row, counted from start; None is a chain

@@ -14,6 +14,37 @@ from torch import Tensor
 WORD = 64  # bits
 
 
+class Inputs(NamedTuple):
+    """A decoder's step as tensors alone, so that it can be recorded. Sessions and rows may be padding: rows
+    that see nothing, write nothing, and whose outcome is of no account."""
+
+    tokens: Tensor  # [rows] int64
+    positions: Tensor  # [rows] int64; in their texts
+    slots: Tensor  # [rows] int64; where keys and values go: block * places of a block + place; -1: nowhere
+    first: Tensor  # as in Step, and so are the others
+    cached: Tensor
+    table: Tensor
+    seen: Tensor
+
+    def step(self, places: int, most_rows: int | None = None) -> "Step":
+        """What attention is told, for blocks of so many places; without a bound all rows may be of one
+        session."""
+        reach = self.table.shape[1] * places
+        return Step(self.first, self.cached, self.table, self.seen, most_rows or len(self.tokens), reach)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Where rows stand: in their texts and in the cache."""
+
+    positions: Tensor  # [rows] int64
+    slots: Tensor  # [rows] int64; as in Inputs
+    cos: Tensor  # [context, 1, dim] fp32; of `layers.rotary_table`
+    sin: Tensor
+    eps: float
+    norms: tuple[Tensor, Tensor] | None  # [dim] fp32 each, of query and key heads; None: they are not normed
+
+
 @dataclass(frozen=True)
 class Step:
     """New tokens over a paged cache, their own keys and values written to it already."""
@@ -70,6 +101,12 @@ def ancestry(parents: Sequence[int], words: int) -> Tensor:
     return torch.tensor(
         [[_signed(line >> WORD * word) for word in range(words)] for line in lines], dtype=torch.int64
     ).view(-1, words)
+
+
+def lineage(count: int, words: int) -> Tensor:
+    """As `ancestry` of a chain of `count` tokens: [count, words] int64."""
+    ones = torch.arange(1, count + 1).unsqueeze(1) - WORD * torch.arange(words)  # in each word, lowest first
+    return torch.where(ones >= WORD, -1, (1 << ones.clamp(0, WORD - 1)) - 1)
 
 
 def _signed(bits: int) -> int:

@@ -7,9 +7,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from ringroad.kernels.layers import rms_norm, rotate
 from ringroad.kernels.noise import gumbel
 from ringroad.kernels.sampling import truncate
-from ringroad.kernels.triton.batch import WORD, Draws, Guesses, Step, Verdicts
+from ringroad.kernels.triton.batch import WORD, Draws, Guesses, Step, Turn, Verdicts
 
 
 def attend(query: Tensor, keys: Tensor, values: Tensor, step: Step) -> tuple[Tensor, Tensor]:
@@ -21,23 +22,49 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, step: Step) -> tuple[Ten
     out = torch.zeros(query.shape, dtype=torch.float32, device=query.device)
     lse = torch.full(query.shape[:2], -math.inf, device=query.device)
     for session, rows in enumerate(_spans(step.first)):
-        length = int(step.cached[session]) + rows.stop - rows.start
-        blocks = step.table[session, : -(-length // keys.shape[2])].long()
-        k, v = (cache[blocks].transpose(0, 1).flatten(1, 2)[:, :length].float() for cache in (keys, values))
-        q = query[rows].float().reshape(rows.stop - rows.start, len(k), -1, query.shape[2])
-        scores = torch.einsum("rkgd,kpd->rkgp", q, k) / math.sqrt(query.shape[2])
-        hidden = ~_visible(step.seen[rows], int(step.cached[session]))
-        scores = scores.masked_fill(hidden[:, None, None, :], -math.inf)
-        out[rows] = torch.einsum("rkgp,kpd->rkgd", scores.softmax(-1), v).flatten(1, 2)
-        lse[rows] = scores.logsumexp(-1).flatten(1, 2)
+        cached, count = int(step.cached[session]), rows.stop - rows.start
+        blocks = step.table[session, : -(-(cached + count) // keys.shape[2])].long()
+        k, v = (cache[blocks].transpose(0, 1).flatten(1, 2).float() for cache in (keys, values))
+        for row in range(rows.start, rows.stop):
+            # What a row does not see is left out, not masked: so that its sums are its own.
+            places = torch.cat([torch.arange(cached), cached + _new(step.seen[row], count)]).to(k.device)
+            q = query[row].float().view(len(k), -1, query.shape[2])
+            scores = q @ k[:, places].transpose(1, 2) / math.sqrt(query.shape[2])
+            out[row] = (scores.softmax(-1) @ v[:, places]).flatten(0, 1)
+            lse[row] = scores.logsumexp(-1).flatten()
     return out, lse
 
 
-def _visible(seen: Tensor, cached: int) -> Tensor:
-    """Which places the rows of one session see: [rows, cached + rows] bool."""
-    new = torch.arange(len(seen), device=seen.device)
-    among = (seen[:, new // WORD] >> new % WORD & 1).bool()
-    return torch.cat([among.new_ones(len(seen), cached), among], 1)
+def _new(seen: Tensor, count: int) -> Tensor:
+    """Which of a session's new tokens a row sees, by its words of bits [words]."""
+    new = torch.arange(count)
+    return new[(seen.cpu()[new // WORD] >> new % WORD & 1).bool()]
+
+
+def add_norm(stream: Tensor, added: Tensor | None, weight: Tensor, eps: float) -> Tensor:
+    """Adds to the residual stream [rows, width] in place; returns its `rms_norm` with weight [width] fp32."""
+    if added is not None:
+        stream += added
+    return rms_norm(stream, weight, eps)
+
+
+def place(heads: Tensor, keys: Tensor, values: Tensor, turn: Turn) -> Tensor:
+    """Takes a projection's heads [rows, query + key + value heads, dim] apart: norms and turns queries and
+    keys, writes keys and values to their slots of keys, values [blocks, kv_heads, places, dim].
+
+    Returns the queries [rows, heads, dim].
+    """
+    kv_heads, places = keys.shape[1:3]
+    query, key, value = torch.split(heads, [heads.shape[1] - 2 * kv_heads, kv_heads, kv_heads], 1)
+    if turn.norms is not None:
+        query, key = (rms_norm(h, w, turn.eps) for h, w in zip((query, key), turn.norms, strict=True))
+    cos, sin = turn.cos[turn.positions], turn.sin[turn.positions]
+    query, key = rotate(query, cos, sin), rotate(key, cos, sin)
+    for row, slot in enumerate(turn.slots.tolist()):
+        if slot >= 0:
+            keys[slot // places, :, slot % places] = key[row]
+            values[slot // places, :, slot % places] = value[row]
+    return query
 
 
 def merge(outs: Tensor, lses: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,15 +113,25 @@ def floor(
     return left.masked_fill(left == -math.inf, math.inf).min()
 
 
+def noisy(logits: Tensor, draws: Draws) -> Tensor:
+    """What the token after each row of logits [rows, vocabulary] is the best of, the lowest id of equals:
+    scaled logits and noise, -inf for what truncation leaves out; at temperature 0 the logits. fp32."""
+    return torch.stack([_noisy(row, draws, i) for i, row in enumerate(logits)])
+
+
 def _draw(logits: Tensor, draws: Draws, row: int) -> int:
+    return _first(_noisy(logits, draws, row))
+
+
+def _noisy(logits: Tensor, draws: Draws, row: int) -> Tensor:
     temperature = float(draws.temperatures[row])
     if temperature == 0.0:
-        return _first(logits)
+        return logits.float()
     scores = scaled(logits, temperature)
     scores = scores.masked_fill(scores < draws.floors[row], -math.inf)
     seed, stream = (int(key[row].item()) for key in (draws.seeds, draws.streams))
     noise = gumbel(seed, int(draws.positions[row]), len(logits), stream)
-    return _first(scores + noise.to(logits.device))
+    return scores + noise.to(logits.device)
 
 
 def _first(scores: Tensor) -> int:

@@ -30,6 +30,34 @@ def peaks_kernel(
 
 
 @triton.jit
+def row_peak(peaks: tl.tensor, row: tl.tensor, spans: tl.tensor, SPANS: tl.constexpr) -> tl.tensor:
+    """The largest logit of a row."""
+    span = tl.arange(0, SPANS)
+    return tl.max(tl.load(peaks + row * spans + span, mask=span < spans, other=float("-inf")), 0)
+
+
+@triton.jit
+def noisy_score(
+    logit: tl.tensor,
+    peak: tl.tensor,
+    temperature: tl.tensor,
+    floor: tl.tensor,
+    start: tl.tensor,
+    seed: tl.tensor,
+    stream: tl.tensor,
+    position: tl.tensor,
+    SIZE: tl.constexpr,
+) -> tl.tensor:
+    """log p + g of the SIZE tokens from `start` on, -inf below the floor; at temperature 0 the logits."""
+    score = logit
+    if temperature > 0:
+        score = tl.div_rn(logit - peak, temperature)
+        noisy = score + gumbel(start, seed, stream, position, SIZE)
+        score = tl.where(score >= floor, noisy, float("-inf"))
+    return score
+
+
+@triton.jit
 def best_kernel(
     logits: tl.tensor,
     peaks: tl.tensor,
@@ -49,8 +77,7 @@ def best_kernel(
     """The largest log p + g of each span and its token, the lowest of equals: [rows, spans] fp32, int32."""
     row, span = tl.program_id(0).to(tl.int64), tl.program_id(1)
     spans = tl.num_programs(1)
-    all_spans = tl.arange(0, SPANS)
-    peak = tl.max(tl.load(peaks + row * spans + all_spans, mask=all_spans < spans, other=float("-inf")), 0)
+    peak = row_peak(peaks, row, spans, SPANS)
     temperature = tl.load(temperatures + row)
     floor = tl.load(floors + row)
     seed, stream, position = tl.load(seeds + row), tl.load(streams + row), tl.load(positions + row)
@@ -60,11 +87,8 @@ def best_kernel(
     for start in range(span * SPAN, (span + 1) * SPAN, SLICE):
         token = start + tl.arange(0, SLICE)
         real = token < vocabulary
-        score = tl.load(logits + row * row_stride + token, mask=real, other=float("-inf")).to(tl.float32)
-        if temperature > 0:
-            score = tl.div_rn(score - peak, temperature)
-            noisy = score + gumbel(start, seed, stream, position, SLICE)
-            score = tl.where(score >= floor, noisy, float("-inf"))
+        logit = tl.load(logits + row * row_stride + token, mask=real, other=float("-inf")).to(tl.float32)
+        score = noisy_score(logit, peak, temperature, floor, start, seed, stream, position, SLICE)
         better = score > best
         best = tl.where(better, score, best)
         who = tl.where(better, token, who)

@@ -11,16 +11,15 @@ from ringroad.actors.engine.engine import Engine, Work
 from ringroad.actors.engine.pool import BLOCK, Pool
 from ringroad.actors.errors import CacheFull
 from ringroad.actors.messages import Sampling
-from ringroad.kernels.linear import Weights
-from tests.engine.tiny import SHAPE, bits, prompt, tiny
+from tests.engine.tiny import SHAPE, Kind, bits, prompt, tiny
 
-KINDS: list[Weights] = ["fp32", "bf16", "int4"]
+KINDS: list[Kind] = ["fp32", "bf16", "int4", "paged"]
 WARM = Sampling(seed=3, temperature=1.0)
 TEXT = prompt(3 * BLOCK + 20)
 FP32_BLOCK = SHAPE.layers * 2 * SHAPE.kv_heads * BLOCK * SHAPE.head_dim * 4  # bytes
 
 
-def opened(*sessions: str, kind: Weights = "fp32", blocks: int = 100) -> Engine:
+def opened(*sessions: str, kind: Kind = "fp32", blocks: int = 100) -> Engine:
     engine = Engine(tiny(kind), cache_bytes=blocks * FP32_BLOCK)
     for session in sessions:
         engine.open(session, WARM)
@@ -41,7 +40,7 @@ def kept(engine: Engine, session: str) -> torch.Tensor:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("length", [BLOCK, BLOCK + 1, 3 * BLOCK - 1, 3 * BLOCK, 540])
-def test_a_prefix_from_the_cache_has_the_bits_of_one_computed_anew(kind: Weights, length: int) -> None:
+def test_a_prefix_from_the_cache_has_the_bits_of_one_computed_anew(kind: Kind, length: int) -> None:
     text = prompt(length, 7)
     engine, fresh = opened(kind=kind), opened("s", kind=kind)
     engine.open("first", Sampling(seed=99, temperature=0.3))
@@ -58,7 +57,7 @@ def test_a_prefix_from_the_cache_has_the_bits_of_one_computed_anew(kind: Weights
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_who_shares_a_prefix_does_not_see_the_other_roll_back(kind: Weights) -> None:
+def test_who_shares_a_prefix_does_not_see_the_other_roll_back(kind: Kind) -> None:
     engine, fresh = opened(kind=kind), opened("s", kind=kind)
     fresh.step([Work("s", TEXT)])
     text = TEXT[: 3 * BLOCK]

@@ -10,9 +10,8 @@ from ringroad.actors.engine.cache import Cache
 from ringroad.actors.engine.engine import Engine, Work
 from ringroad.actors.engine.pool import BLOCK, Pool
 from ringroad.actors.messages import Sampling
-from ringroad.kernels.linear import Weights
 from tests import reference
-from tests.engine.tiny import SHAPE, bits, prompt, same_after_a_tree, tiny
+from tests.engine.tiny import SHAPE, Kind, bits, prompt, same_after_a_tree, tiny
 
 NAMES = ("a", "b", "c")
 SAMPLINGS = {"a": Sampling(), "b": Sampling(11, 1.0), "c": Sampling(12, 0.8, top_k=30, min_p=0.01)}
@@ -23,7 +22,7 @@ names = st.sampled_from(NAMES)
 class History(RuleBasedStateMachine):
     """Random steps, kept paths, truncations and closings of several sessions, against their texts."""
 
-    kind: Weights = "fp32"
+    kind: Kind = "fp32"
     texts = Bundle("texts")
 
     @initialize(length=st.sampled_from([1, 5, 505]))
@@ -89,6 +88,10 @@ class HistoryInInt4(History):
     kind = "int4"
 
 
+class HistoryByPages(History):
+    kind = "paged"
+
+
 # No shrinking: it would take minutes here, and a failure's steps are few as they are.
 bounded = settings(max_examples=15, stateful_step_count=15, deadline=None, phases=[Phase.generate])
 TestFp32 = History.TestCase
@@ -97,6 +100,8 @@ TestBf16 = HistoryInBf16.TestCase
 TestBf16.settings = bounded
 TestInt4 = HistoryInInt4.TestCase
 TestInt4.settings = bounded
+TestPaged = HistoryByPages.TestCase
+TestPaged.settings = settings(bounded, max_examples=5)
 
 
 def test_keep_of_a_step_drops_the_rest() -> None:

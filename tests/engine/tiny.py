@@ -13,10 +13,12 @@ from ringroad.actors.engine.model import Model
 from ringroad.actors.engine.pool import BLOCK
 from ringroad.actors.engine.weights import Shape
 from ringroad.kernels.linear import Weights
+from ringroad.kernels.triton.select import TWINS
 
-# Weights, and which kernels compute: the native ones where this machine has them, or torch's.
-Kind = Weights | Literal["torch-bf16", "torch-int4"]
-KINDS: list[Kind] = ["fp32", "bf16", "int4", "torch-bf16", "torch-int4"]
+# Weights, and which kernels compute: the native ones where this machine has them, or torch's. "paged" goes
+# the way of a GPU in fp32, with the kernels' twins.
+Kind = Weights | Literal["torch-bf16", "torch-int4", "paged"]
+KINDS: list[Kind] = ["fp32", "bf16", "int4", "torch-bf16", "torch-int4", "paged"]
 
 SHAPE = Shape(
     family="qwen2",
@@ -82,8 +84,10 @@ def _tensors(s: Shape) -> list[tuple[str, tuple[int, ...], float]]:
 @cache
 def tiny(kind: Kind = "fp32", seed: int = 0, shaken: float = 0.0, layers: int = SHAPE.layers) -> Model:
     """A tiny model; the same arguments give the same object."""
-    weights: Weights = "bf16" if kind == "torch-bf16" else "int4" if kind == "torch-int4" else kind
     found = TinyWeights(replace(SHAPE, layers=layers), seed, shaken)
+    if kind == "paged":
+        return Model(found, "fp32", threads=1, kernels=TWINS)
+    weights: Weights = "bf16" if kind == "torch-bf16" else "int4" if kind == "torch-int4" else kind
     if weights == kind:
         return Model(found, weights, threads=1)
     with patch("ringroad.kernels.native.linear.library", return_value=None):
@@ -103,6 +107,6 @@ def same_after_a_tree(kind: Kind, ours: torch.Tensor, theirs: torch.Tensor) -> b
 
 def bits(cache: Cache) -> torch.Tensor:
     """All that a cache keeps, place by place: [tokens, layers, key or value, kv_heads, head_dim]."""
-    data = cache._pool.data
+    data = cache.pool.data
     places = [data[cache._blocks[at // BLOCK], :, :, :, at % BLOCK] for at in range(cache.length)]
     return torch.stack(places) if places else data.new_empty(0)
