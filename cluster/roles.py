@@ -51,14 +51,17 @@ def build_drafter(config: DrafterConfig) -> Role:
         passes=config.passes,
         enough=config.enough,
         floor=config.floor,
+        vocabulary=config.vocabulary,
         two_levels=config.two_levels,
         second_choices=config.second_choices,
     )
-    return ModelDrafter(_engine(config), config.model, config.prefill_chunk, config.step_tokens, plan=plan)
+    engine = _engine(config, config.layers)
+    return ModelDrafter(engine, config.model, config.prefill_chunk, config.step_tokens, plan=plan)
 
 
-def _engine(config: DrafterConfig | VerifierConfig) -> Engine:
+def _engine(config: DrafterConfig | VerifierConfig, layers: int | None = None) -> Engine:
     threads = len(config.cores) or os.cpu_count() or 1
     torch.set_num_threads(threads)
-    model = Model(open_weights(locate(config.model)), config.weights, threads, config.device)
+    weights = open_weights(locate(config.model), layers)
+    model = Model(weights, config.weights, threads, config.device)
     return Engine(model, round(config.cache_gigabytes * 1e9))

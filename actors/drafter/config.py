@@ -15,6 +15,9 @@ class DrafterConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str = ""  # catalogue name, path or hub id
+    # Of the model's layers the first so many, with its head: the rest takes no memory. None: all. With
+    # the large model's own name it drafts for itself. The modes small and routed speak so, too.
+    layers: int | None = Field(default=None, ge=1)
     weights: Literal["bf16", "fp32", "int4"] = "bf16"
     # "cpu", or a torch device such as "cuda"; int4 weights are for the CPU.
     device: str = "cpu"
@@ -36,6 +39,9 @@ class DrafterConfig(BaseModel):
     enough: float = Field(default=2.0, ge=0)
     # Guesses accepted with less than this probability are not worth their row in the verifier's step.
     floor: float = Field(default=0.1, ge=0, le=1)
+    # The model's guesses that will be judged are among the first so many ids, which a BPE vocabulary has in
+    # the order of its merges; 0: any. Ends of a text often lie above: then they are never guessed.
+    vocabulary: int = Field(default=0, ge=0)
     # Whether the second choice stands beside each guess of a chain: it takes no pass of the model.
     second_choices: bool = True
     # Whether the strategies' guesses spare the model passes: two levels of speculation.
@@ -59,6 +65,10 @@ class DrafterConfig(BaseModel):
                 raise ValueError(f"strategy {name}: known are {', '.join(known)}")
         if MODEL in (self.strategies or []) and not self.model:
             raise ValueError("strategy model: there is no model")
+        if self.layers is not None and not self.model:
+            raise ValueError("layers: there is no model")
+        if self.vocabulary == 1:
+            raise ValueError("vocabulary 1: a guess of one id is none; 0 is all ids")
         if self.tree not in (CHAIN, *shapes.names()):
             raise ValueError(f"tree {self.tree}: known are {', '.join((CHAIN, *shapes.names()))}")
         return self

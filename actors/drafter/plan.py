@@ -17,5 +17,6 @@ class Plan:
     # Where the strategies expect to get this many guesses accepted, the model is not asked.
     enough: float = float("inf")
     floor: float = 0.0  # guesses less likely than this are not worth a row
+    vocabulary: int = 0  # the first so many ids are what the model's guesses are chosen from; 0: all
     second_choices: bool = False  # whether a chain has the runner-up beside each guess
     two_levels: bool = False  # whether the strategies' guesses save passes of the model's chain
