@@ -1,6 +1,6 @@
 """What an operator may set about the router."""
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -40,6 +40,11 @@ class RouterConfig(BaseModel):
     # Whether speculation guesses as much as pays, by what guesses and forward passes are measured to
     # bring and to cost, down to not at all (docs/decisions/0006).
     adapt: bool = True
+    # What a drafter does while its guesses are judged: nothing ("serial"), prepare for the likeliest
+    # outcome ("ahead"), for the `outcomes` likeliest ("enumerate"), or whichever is measured to be
+    # fastest ("auto"; docs/decisions/0011).
+    ahead: Literal["auto", "serial", "ahead", "enumerate"] = "auto"
+    outcomes: int = Field(default=4, ge=2, le=16)
     policy: PolicyConfig = PolicyConfig()
     # Where drafting for speculation stops before its budget: after a guess this rule doubts, since
     # what follows a wrong guess is wasted (docs/decisions/0005).
@@ -48,3 +53,9 @@ class RouterConfig(BaseModel):
     heartbeat_seconds: float = Field(default=0.5, gt=0, le=1.0)
     # A peer not heard from for so long is taken for dead.
     lost_after_seconds: float = Field(default=3.0, gt=1.0)  # two heartbeats of channel.py
+
+    @property
+    def ways(self) -> tuple[int, ...]:
+        """How many outcomes drafters may be asked to prepare for, fewest first."""
+        chosen = {"serial": (0,), "ahead": (1,), "enumerate": (self.outcomes,)}
+        return chosen.get(self.ahead, (0, 1, self.outcomes))

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from ringroad.actors.messages import (
     Cancel,
@@ -19,7 +18,6 @@ from ringroad.actors.messages import (
     Open,
     Proposal,
     Roster,
-    Sampling,
     Submit,
     Verdict,
     Welcome,
@@ -27,40 +25,14 @@ from ringroad.actors.messages import (
 from ringroad.actors.router import events, session
 from ringroad.actors.router.budget import Budget
 from ringroad.actors.router.config import RouterConfig
-from ringroad.actors.router.costs import Meter
 from ringroad.actors.router.forecasts import Load
-from ringroad.actors.router.pace import Pace
-from ringroad.actors.router.session import DRAFTER, VERIFIER, State
+from ringroad.actors.router.foresight import Foresight
+from ringroad.actors.router.members import Address, Peer, Running
+from ringroad.actors.router.session import DRAFTER, VERIFIER
 
 log = logging.getLogger(__name__)
 
-Address = bytes
 Send = Callable[[Address, Message], None]
-
-
-@dataclass
-class Peer:
-    """A drafter or verifier, as its last hello said."""
-
-    hello: Hello
-    heard: float  # seconds on the caller's clock
-    welcome: str  # what it is greeted with
-    sessions: set[str] = field(default_factory=set)
-    meter: Meter = field(default_factory=Meter)
-
-
-@dataclass
-class Running:
-    """A session: its state, its text, and where its roles are."""
-
-    state: State
-    tokens: list[int]  # prompt and committed
-    prompt: int
-    gateway: Address
-    sampling: Sampling
-    at: dict[str, Address | None]
-    pace: Pace | None  # where the budget is the router's to choose
-    successors: list[list[int]] = field(default_factory=list)  # of the last verdict, for the drafter
 
 
 class Router:
@@ -77,12 +49,14 @@ class Router:
         self._peers: dict[Address, Peer] = {}
         self._gateways: dict[Address, float] = {}  # when each was last heard
         self._running: dict[str, Running] = {}
+        self._now = 0.0  # of the message in hand
 
     def __len__(self) -> int:
         return len(self._running)
 
     def receive(self, sender: Address, message: Message, now: float) -> None:
         """Acts on a message; `now` is seconds on any steady clock."""
+        self._now = now
         match message:
             case Submit():
                 self._gateways[sender] = now
@@ -160,6 +134,7 @@ class Router:
         elif session.fits(running.state, message):
             if isinstance(message, Verdict):
                 running.successors = message.successors
+                self._peers[sender].foresight.judged(message.session, len(message.path) + 1, self._now)
             self._learn(running, self._peers[sender], message)
             self._allow(message.session, running)
             self._advance(message.session, message)
@@ -182,7 +157,7 @@ class Router:
 
     def _allow(self, name: str, running: Running) -> None:
         """Sets the budget of a session's next round, where it is the router's to choose."""
-        drafter, verifier = (self._peers.get(running.at[role] or b"") for role in (DRAFTER, VERIFIER))
+        drafter, verifier = self._pair(running)
         state = running.state
         if running.pace is None or state.asked == DRAFTER or drafter is None or verifier is None:
             return
@@ -208,7 +183,8 @@ class Router:
         # A peer that comes back after it was taken for dead must void what it still holds, so every
         # meeting has a name of its own.
         self._meetings += 1
-        peer = self._peers[sender] = Peer(hello, now, f"{self._name}.{self._meetings}")
+        welcome = f"{self._name}.{self._meetings}"
+        peer = self._peers[sender] = Peer(hello, now, welcome, Foresight(self._config.ways))
         self._send(sender, Welcome(peer.welcome))  # before any session: it voids what came earlier
         for gateway in self._gateways:
             self._send(gateway, self.roster())
@@ -245,12 +221,15 @@ class Router:
             case events.AskDraft(epoch, base, budget, until):
                 tokens = running.tokens[base:]
                 judged = running.state.mode is Mode.SPECULATIVE
-                draft = Draft(name, epoch, base, tokens, budget, until, judged, running.successors)
+                ahead = self._outcomes(name, running, len(tokens))
+                draft = Draft(name, epoch, base, tokens, budget, until, judged, running.successors, ahead)
                 self._tell(running, DRAFTER, draft)
             case events.AskVerdict(epoch, base, guesses, parents):
                 tokens = running.tokens[base:]
-                drafter = self._peers.get(running.at[DRAFTER] or b"")
+                drafter, verifier = self._pair(running)
                 learns = drafter is not None and drafter.hello.successors
+                if verifier is not None:
+                    verifier.foresight.consulted(name, len(tokens), self._now)
                 consult = Consult(name, epoch, base, tokens, list(guesses), list(parents), learns)
                 self._tell(running, VERIFIER, consult)
             case events.Commit(tokens, speakers):
@@ -266,8 +245,20 @@ class Router:
         last = Chunk(name, offset, [], [], finish, running.state.counts, error)
         self._send(running.gateway, last)
         for address in filter(None, running.at.values()):
-            self._peers[address].sessions.discard(name)
+            self._peers[address].leave(name, self._now)
             self._send(address, Close(name))
+
+    def _pair(self, running: Running) -> tuple[Peer | None, Peer | None]:
+        """A session's drafter and verifier."""
+        return self._peers.get(running.at[DRAFTER] or b""), self._peers.get(running.at[VERIFIER] or b"")
+
+    def _outcomes(self, name: str, running: Running, unread: int) -> int:
+        """How many outcomes of the coming verdict a drafter that reads so many tokens is to prepare for."""
+        drafter, verifier = self._pair(running)
+        # What is not judged has no verdict, and what needs no model takes no time worth saving.
+        if running.state.mode is not Mode.SPECULATIVE or not (verifier and drafter and drafter.hello.model):
+            return 0
+        return verifier.foresight.drafted(name, unread, self._now)
 
     def _tell(self, running: Running, role: str, message: Message) -> None:
         address = running.at[role]

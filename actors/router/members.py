@@ -1,0 +1,42 @@
+"""Whom the hub knows: peers and running sessions."""
+
+from dataclasses import dataclass, field
+
+from ringroad.actors.messages import Hello, Sampling
+from ringroad.actors.router.costs import Meter
+from ringroad.actors.router.foresight import Foresight
+from ringroad.actors.router.pace import Pace
+from ringroad.actors.router.session import State
+
+Address = bytes
+
+
+@dataclass
+class Peer:
+    """A drafter or verifier, as its last hello said."""
+
+    hello: Hello
+    heard: float  # seconds on the caller's clock
+    welcome: str  # what it is greeted with
+    foresight: Foresight  # of a verifier's sessions
+    sessions: set[str] = field(default_factory=set)
+    meter: Meter = field(default_factory=Meter)
+
+    def leave(self, session: str, now: float) -> None:
+        """A session is over."""
+        self.sessions.discard(session)
+        self.foresight.left(session, now)
+
+
+@dataclass
+class Running:
+    """A session: its state, its text, and where its roles are."""
+
+    state: State
+    tokens: list[int]  # prompt and committed
+    prompt: int
+    gateway: Address
+    sampling: Sampling
+    at: dict[str, Address | None]
+    pace: Pace | None  # where the budget is the router's to choose
+    successors: list[list[int]] = field(default_factory=list)  # of the last verdict, for the drafter
