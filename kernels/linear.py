@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ringroad.kernels import native
+from ringroad.kernels.codes import Codes
 from ringroad.kernels.layers import gated as gated_rows
 
 Weights = Literal["bf16", "fp32", "int4"]
@@ -62,6 +63,21 @@ def pack(weight: Tensor, bias: Tensor | None, weights: Weights, gated: bool = Fa
         return native.pack_bf16(weight, bias, gated)
     layer = _pack_for_torch(weight, bias, weights)
     return (lambda rows: gated_rows(layer(rows))) if gated else layer
+
+
+def reads_codes() -> bool:
+    """Whether there are kernels here that take weights as codes."""
+    return native.library() is not None
+
+
+def pack_codes(weight: Codes, bias: Tensor | None, gated: bool = False) -> Linear | None:
+    """The bf16 layer that a weight [out, in] stands for, to the last bit, kept as codes.
+
+    None where its sizes do not fit the kernels that can (docs/decisions/0013).
+    """
+    if not native.fits_linear(*weight.codes.shape, gated):
+        return None
+    return native.pack_codes(weight, None if bias is None else bias.bfloat16(), gated)
 
 
 def _pack_for_torch(weight: Tensor, bias: Tensor | None, weights: Weights) -> Linear:

@@ -10,15 +10,31 @@ import gguf
 import torch
 from torch import Tensor
 
+from ringroad.kernels.codes import Codes
+
 Kind = gguf.GGMLQuantizationType
 
 
 def dequantise(blocks: Tensor, kind: int) -> Tensor:
     """Blocks [count, bytes] uint8 of a ggml storage kind as weights [count * weights a block] fp32."""
-    reader = _READERS.get(kind)
-    if reader is None:
+    codes = read(blocks, kind)
+    if codes is None:
         return torch.from_numpy(gguf.quants.dequantize(blocks.numpy(), Kind(kind))).reshape(-1)
-    return reader(blocks).reshape(-1)
+    return codes.weight(torch.float32).reshape(-1)
+
+
+def knows(kind: int) -> bool:
+    """Whether blocks of a storage kind can be read as codes."""
+    return kind in _READERS
+
+
+def read(blocks: Tensor, kind: int) -> Codes | None:
+    """What blocks [count, bytes] uint8 say, one in each row; None for a kind that is not listed here.
+
+    A scale times a code has at most 23 significant bits, so a weight is rounded once.
+    """
+    reader = _READERS.get(kind)
+    return None if reader is None else reader(blocks)
 
 
 def _half(blocks: Tensor, at: int) -> Tensor:
@@ -31,42 +47,41 @@ def _nibbles(packed: Tensor) -> Tensor:
     return torch.cat([packed & 15, packed >> 4], -1)
 
 
-def _q8_0(blocks: Tensor) -> Tensor:
-    return _half(blocks, 0) * blocks[:, 2:].view(torch.int8)
+def _q8_0(blocks: Tensor) -> Codes:
+    return Codes(blocks[:, 2:].view(torch.int8), _half(blocks, 0))
 
 
-def _q4_0(blocks: Tensor) -> Tensor:
-    return _half(blocks, 0) * (_nibbles(blocks[:, 2:]).float() - 8)
+def _q4_0(blocks: Tensor) -> Codes:
+    return Codes(_nibbles(blocks[:, 2:]).view(torch.int8), _half(blocks, 0), 8 * _half(blocks, 0))
 
 
-def _q4_1(blocks: Tensor) -> Tensor:
-    return _half(blocks, 0) * _nibbles(blocks[:, 4:]) + _half(blocks, 2)
+def _q4_1(blocks: Tensor) -> Codes:
+    return Codes(_nibbles(blocks[:, 4:]).view(torch.int8), _half(blocks, 0), -_half(blocks, 2))
 
 
-def _q5_0(blocks: Tensor) -> Tensor:
+def _q5_0(blocks: Tensor) -> Codes:
     bits = blocks[:, 2:6].unsqueeze(-1) >> torch.arange(8, dtype=torch.uint8) & 1
-    return _half(blocks, 0) * ((_nibbles(blocks[:, 6:]) | bits.flatten(1) << 4).float() - 16)
+    codes = (_nibbles(blocks[:, 6:]) | bits.flatten(1) << 4).view(torch.int8) - 16
+    return Codes(codes, _half(blocks, 0))
 
 
-def _q4_k(blocks: Tensor) -> Tensor:
+def _q4_k(blocks: Tensor) -> Codes:
     low, middle, high = blocks[:, 4:8], blocks[:, 8:12], blocks[:, 12:16]
     scales = torch.cat([low & 63, high & 15 | low >> 2 & 48], -1)  # [count, 8], six bits each
     minima = torch.cat([middle & 63, high >> 4 | middle >> 2 & 48], -1)
-    codes = _nibbles(blocks[:, 16:].view(-1, 4, 32)).view(-1, 8, 32)
-    scale, minimum = _half(blocks, 0) * scales, _half(blocks, 2) * minima
-    return scale.unsqueeze(-1) * codes - minimum.unsqueeze(-1)
+    codes = _nibbles(blocks[:, 16:].view(-1, 4, 32)).view(-1, 256)
+    return Codes(codes.view(torch.int8), _half(blocks, 0) * scales, _half(blocks, 2) * minima)
 
 
-def _q6_k(blocks: Tensor) -> Tensor:
+def _q6_k(blocks: Tensor) -> Codes:
     low = _nibbles(blocks[:, :128].view(-1, 2, 64)).view(-1, 8, 32)
     shifts = torch.tensor([0, 2, 4, 6], dtype=torch.uint8).view(4, 1)
     high = (blocks[:, 128:192].view(-1, 2, 1, 32) >> shifts & 3).view(-1, 8, 32)
-    codes = (low | high << 4).to(torch.int8) - 32
-    scale = _half(blocks, 208) * blocks[:, 192:208].view(torch.int8)  # [count, 16]
-    return scale.unsqueeze(-1) * codes.view(-1, 16, 16)
+    codes = (low | high << 4).view(torch.int8) - 32
+    return Codes(codes.view(-1, 256), _half(blocks, 208) * blocks[:, 192:208].view(torch.int8))
 
 
-_READERS: dict[int, Callable[[Tensor], Tensor]] = {
+_READERS: dict[int, Callable[[Tensor], Codes]] = {
     Kind.Q4_0: _q4_0,
     Kind.Q4_1: _q4_1,
     Kind.Q5_0: _q5_0,

@@ -12,6 +12,7 @@ from ringroad.actors.engine.paged import Paged
 from ringroad.actors.engine.weights import Shape, Weights
 from ringroad.kernels import linear, native
 from ringroad.kernels.attention import attend, tiled, visible
+from ringroad.kernels.codes import Codes, joined
 from ringroad.kernels.layers import rms_norm, rotary_table, rotate
 from ringroad.kernels.linear import Linear
 from ringroad.kernels.triton import decoder as paged
@@ -170,7 +171,17 @@ class Model:
         return self._linear("model.embed_tokens" if tied else "lm_head")
 
     def _linear(self, *names: str, gated: bool = False) -> Linear:
-        weight = torch.cat([self._read(f"{name}.weight", self.dtype) for name in names])
         biased = self._has(f"{names[0]}.bias")
         bias = torch.cat([self._read(f"{name}.bias", self.dtype) for name in names]) if biased else None
+        if self._kind == "bf16" and self.device.type == "cpu" and linear.reads_codes():
+            codes = self._codes(*(f"{name}.weight" for name in names))
+            layer = None if codes is None else linear.pack_codes(codes, bias, gated)
+            if layer is not None:
+                return layer
+        weight = torch.cat([self._read(f"{name}.weight", self.dtype) for name in names])
         return linear.pack(weight, bias, self._kind, gated)
+
+    def _codes(self, *names: str) -> Codes | None:
+        """Tensors one after another as codes, where all of them are kept in the same way."""
+        found = [codes for name in names if (codes := self._weights.codes(name)) is not None]
+        return joined(found) if len(found) == len(names) else None

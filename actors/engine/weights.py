@@ -6,6 +6,7 @@ Llama, Qwen2, Qwen3 and Mistral families; anything else is refused by name.
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +20,8 @@ from torch import Tensor
 
 from ringroad.actors.engine import ggml
 from ringroad.actors.errors import ModelError
-from ringroad.actors.gguf_file import GgufFile
+from ringroad.actors.gguf_file import GgufFile, TensorInfo
+from ringroad.kernels.codes import Codes, joined
 
 FAMILIES = ("llama", "qwen2", "qwen3", "mistral")
 SLICE = 1 << 18  # weights dequantised at a time: what stays in a core's cache
@@ -55,6 +57,9 @@ class Weights(Protocol):
     def read(self, name: str, dtype: torch.dtype) -> Tensor:
         """A tensor by its Hugging Face name, dequantised. Raises ModelError when there is none."""
 
+    def codes(self, name: str) -> Codes | None:
+        """The same as codes that say no more and no less; None where it is not kept so."""
+
 
 class FirstLayers:
     """A model's first layers, with its embedding, its last norm and its head: a model that exits early."""
@@ -66,6 +71,7 @@ class FirstLayers:
         self.shape = replace(whole.shape, layers=layers)
         self.has = whole.has
         self.read = whole.read
+        self.codes = whole.codes
 
 
 def open_weights(path: Path, layers: int | None = None) -> Weights:
@@ -142,27 +148,43 @@ class GgufWeights:
         return gguf_name(name) in self.file.tensors
 
     def read(self, name: str, dtype: torch.dtype) -> Tensor:
+        info = self._info(name)
+        out = torch.empty(math.prod(info.shape), dtype=dtype)
+        at = 0
+        for blocks in self._blocks(info):
+            part = ggml.dequantise(blocks, info.kind)
+            out[at : at + len(part)] = part
+            at += len(part)
+        return self._in_halves(name, out.view(info.shape))
+
+    def codes(self, name: str) -> Codes | None:
+        info = self._info(name)
+        if len(info.shape) != 2 or not ggml.knows(info.kind):
+            return None
+        parts = joined([codes for blocks in self._blocks(info) if (codes := ggml.read(blocks, info.kind))])
+        assert parts is not None, "blocks of one kind"
+        # A row is whole blocks, so what is by blocks is by rows as well.
+        return parts.map(lambda part: self._in_halves(name, part.reshape(info.shape[0], -1)))
+
+    def _info(self, name: str) -> TensorInfo:
         if not self.has(name):
             raise ModelError(f"{self.file.path}: no tensor {gguf_name(name)}")
-        info = self.file.tensors[gguf_name(name)]
-        tensor = self._dequantised(info.shape, info.kind, info.offset, dtype)
-        if self.shape.family == "llama" and (".q_proj." in name or ".k_proj." in name):
-            return self._pairs_to_halves(tensor)
-        return tensor
+        return self.file.tensors[gguf_name(name)]
 
-    def _dequantised(self, shape: tuple[int, ...], kind: int, offset: int, dtype: torch.dtype) -> Tensor:
-        weights, size = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType(kind)]
-        count = math.prod(shape)
-        end = offset + count // weights * size
+    def _blocks(self, info: TensorInfo) -> Iterator[Tensor]:
+        """A tensor's blocks [count, bytes] uint8, some at a time."""
+        weights, size = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType(info.kind)]
+        end = info.offset + math.prod(info.shape) // weights * size
         if end > len(self._data):
             raise ModelError(f"{self.file.path}: cut short; {end - len(self._data)} bytes are missing")
-        blocks = self._data[offset:end].reshape(-1, size)
-        out = torch.empty(count, dtype=dtype)
+        blocks = self._data[info.offset : end].reshape(-1, size)
         step = max(1, SLICE // weights)
         for at in range(0, len(blocks), step):
-            part = ggml.dequantise(torch.from_numpy(np.array(blocks[at : at + step])), kind)
-            out[at * weights : at * weights + len(part)] = part
-        return out.view(shape)
+            yield torch.from_numpy(np.array(blocks[at : at + step]))
+
+    def _in_halves(self, name: str, tensor: Tensor) -> Tensor:
+        turned = self.shape.family == "llama" and (".q_proj." in name or ".k_proj." in name)
+        return self._pairs_to_halves(tensor) if turned else tensor
 
     def _pairs_to_halves(self, tensor: Tensor) -> Tensor:
         # GGUF stores Llama's rotary pairs as neighbours; the engine turns halves against each other.
@@ -216,6 +238,9 @@ class FolderWeights:
         with safe_open(self._where[name], framework="pt") as file:
             tensor: Tensor = file.get_tensor(name)
         return tensor.to(dtype)
+
+    def codes(self, name: str) -> Codes | None:
+        return None
 
 
 def _refuse_unknown(path: Path, family: str) -> None:

@@ -3,7 +3,7 @@
 from ringroad.kernels.native.decoder import Branch, NativeDecoder, decoder
 from ringroad.kernels.native.library import BLOCK, library
 from ringroad.kernels.native.linear import fits as fits_linear
-from ringroad.kernels.native.linear import pack_bf16, pack_int4
+from ringroad.kernels.native.linear import pack_bf16, pack_codes, pack_int4
 from ringroad.kernels.native.vocabulary import noisy_best, reads, survey
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "library",
     "noisy_best",
     "pack_bf16",
+    "pack_codes",
     "pack_int4",
     "reads",
     "survey",

@@ -10,6 +10,7 @@ from torch import Tensor
 BUILT = Path(__file__).with_name("native.so")  # by backend.py, when the project is installed
 BLOCK = 64  # places of a block of keys and values
 WIDEST_HEAD = 256
+BF16, INT4, CODED4, CODED8 = range(4)  # enum Kind
 
 _int = ctypes.c_int64
 _pointer = ctypes.c_void_p
@@ -23,7 +24,7 @@ class Linear(ctypes.Structure):
         ("bias", _pointer),
         ("inputs", _int),
         ("outputs", _int),
-        ("bits", _int),
+        ("kind", _int),
         ("gated", _int),
     )
 

@@ -3,9 +3,10 @@
  * A panel holds the weights of 64 outputs: for every pair of inputs four registers of 16 outputs by two
  * inputs, which is what a bf16 product instruction takes. Every output is summed over its inputs from the
  * first to the last in one lane, whatever the number of rows. 4-bit panels hold 64 bytes for every pair of
- * inputs, a group of 32 inputs at a time, and behind a group its 64 scales and zeros.
+ * inputs, a group of 32 inputs at a time, and behind a group its 64 scales and zeros. Weights kept as codes
+ * (codes.c) are expanded a chunk at a time, in the first-level cache, for all rows that come.
  */
-#include "native.h"
+#include "codes.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +15,6 @@ enum {
     TILE = 6,       /* rows at once: 6 x 4 sums, 4 weights and a row's inputs fill the 32 registers */
     CHUNK = 64,     /* pairs of inputs that stay in the first-level cache while all rows pass */
     STRIP = 256,    /* rows that share one reading of the weights from memory */
-    AHEAD = 8192,   /* bytes to ask memory for in advance */
     GROUP = 32,     /* inputs that share a scale */
     CODES = GROUP / 2 * PANEL, /* bytes */
     SCALES = PANEL * 4
@@ -22,16 +22,16 @@ enum {
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* sums [rows, 64] += from [rows] times the weights of `count` pairs. */
+/* sums [rows, 64] += from [rows] times the weights of `count` pairs, with `ahead` bytes asked of memory. */
 INLINE void multiply_bf16(const int rows, float *sums, const uint32_t *from, int64_t stride, const uint8_t *weights,
-                          int64_t count) {
+                          int64_t count, const int ahead) {
     __m512 sum[TILE][4];
     for (int r = 0; r < rows; r++)
         for (int b = 0; b < 4; b++) sum[r][b] = _mm512_loadu_ps(sums + r * PANEL + b * LANES);
     for (int64_t k = 0; k < count; k++, weights += 4 * 64) {
         __m512bh w[4];
         for (int b = 0; b < 4; b++) {
-            _mm_prefetch(weights + b * 64 + AHEAD, _MM_HINT_T0);
+            if (ahead) _mm_prefetch(weights + b * 64 + ahead, _MM_HINT_T0);
             w[b] = (__m512bh)_mm512_loadu_si512(weights + b * 64);
         }
         for (int r = 0; r < rows; r++) {
@@ -90,19 +90,24 @@ typedef struct {
 } Job;
 
 INLINE void tile_bf16(const int rows, float *sums, const Job *job, int64_t row, int64_t pair, int64_t count,
-                      const uint8_t *panel) {
+                      const uint8_t *weights) {
     int64_t stride = job->layer->inputs / 2;
-    multiply_bf16(rows, sums, (const uint32_t *)job->from + row * stride + pair, stride, panel + pair * 4 * 64, count);
+    multiply_bf16(rows, sums, (const uint32_t *)job->from + row * stride + pair, stride, weights, count, AHEAD);
+}
+
+/* The same with weights that have just been expanded. */
+INLINE void tile_coded(const int rows, float *sums, const Job *job, int64_t row, int64_t pair, int64_t count,
+                       const uint8_t *weights) {
+    int64_t stride = job->layer->inputs / 2;
+    multiply_bf16(rows, sums, (const uint32_t *)job->from + row * stride + pair, stride, weights, count, 0);
 }
 
 INLINE void tile_int4(const int rows, float *sums, const Job *job, int64_t row, int64_t pair, int64_t count,
-                      const uint8_t *panel) {
+                      const uint8_t *weights) {
     int64_t stride = job->layer->inputs / 2, groups = job->layer->inputs / GROUP;
-    for (int64_t k = pair; k < pair + count; k += GROUP / 2) {
-        int64_t group = k / (GROUP / 2);
+    for (int64_t k = pair; k < pair + count; k += GROUP / 2, weights += CODES + SCALES)
         multiply_int4(rows, sums, (const uint32_t *)job->from + row * stride + k, stride,
-                      job->totals + row * groups + group, groups, panel + group * (CODES + SCALES));
-    }
+                      job->totals + row * groups + k / (GROUP / 2), groups, weights);
 }
 
 typedef void (*Tile)(float *, const Job *, int64_t, int64_t, int64_t, const uint8_t *);
@@ -110,17 +115,26 @@ typedef void (*Tile)(float *, const Job *, int64_t, int64_t, int64_t, const uint
 /* One function a number of rows, so that the sums stay in registers. */
 #define SIZED(KIND, ROWS)                                                                                     \
     static void KIND##_##ROWS(float *sums, const Job *job, int64_t row, int64_t pair, int64_t count,          \
-                              const uint8_t *panel) {                                                         \
-        KIND(ROWS, sums, job, row, pair, count, panel);                                                       \
+                              const uint8_t *weights) {                                                       \
+        KIND(ROWS, sums, job, row, pair, count, weights);                                                     \
     }
 #define EVERY_SIZE(KIND) \
     SIZED(KIND, 1) SIZED(KIND, 2) SIZED(KIND, 3) SIZED(KIND, 4) SIZED(KIND, 5) SIZED(KIND, 6) \
     static const Tile KIND##s[] = {0, KIND##_1, KIND##_2, KIND##_3, KIND##_4, KIND##_5, KIND##_6};
 EVERY_SIZE(tile_bf16)
 EVERY_SIZE(tile_int4)
+EVERY_SIZE(tile_coded)
 
-static int64_t panel_bytes(const Linear *layer) {
-    return layer->bits == 4 ? layer->inputs / GROUP * (CODES + SCALES) : layer->inputs * PANEL * 2;
+static const Tile *const TILES[] = {[BF16] = tile_bf16s, [INT4] = tile_int4s, [CODED4] = tile_codeds, [CODED8] = tile_codeds};
+
+/* Of a panel, the bytes of so many pairs of inputs. */
+static int64_t bytes(const Linear *layer, int64_t pairs) {
+    switch (layer->kind) {
+    case INT4: return pairs / (GROUP / 2) * (CODES + SCALES);
+    case CODED4: return pairs / (CODES_4 / 2) * GROUP_4_BYTES;
+    case CODED8: return pairs / (CODES_8 / 2) * GROUP_8_BYTES;
+    default: return pairs * 2 * PANEL * (int64_t)sizeof(bf16);
+    }
 }
 
 static __m512 biased(const Linear *layer, int64_t output, __m512 sum) {
@@ -145,15 +159,21 @@ static void finish_gated(const Job *job, int64_t row, int64_t output, __m512 gat
 
 static void strip(const Job *job, int64_t panel, int64_t first, int64_t rows) {
     const Linear *layer = job->layer;
-    const uint8_t *weights = (const uint8_t *)layer->weights + panel * panel_bytes(layer);
-    const Tile *tiles = layer->bits == 4 ? tile_int4s : tile_bf16s;
+    const uint8_t *weights = (const uint8_t *)layer->weights + panel * bytes(layer, layer->inputs / 2);
+    const Tile *tiles = TILES[layer->kind];
     float sums[STRIP * PANEL] __attribute__((aligned(64)));
+    uint8_t expanded[CHUNK * 2 * PANEL * sizeof(bf16)] __attribute__((aligned(64)));
     memset(sums, 0, sizeof(float) * (size_t)(rows * PANEL));
     for (int64_t pair = 0; pair < layer->inputs / 2; pair += CHUNK) {
         int64_t count = layer->inputs / 2 - pair < CHUNK ? layer->inputs / 2 - pair : CHUNK;
+        const uint8_t *chunk = weights + bytes(layer, pair);
+        if (tiles == tile_codeds) {
+            expand(expanded, chunk, count, layer->kind == CODED4 ? 4 : 8);
+            chunk = expanded;
+        }
         for (int64_t row = 0, left = (rows + TILE - 1) / TILE; left > 0; left--) {
             int64_t size = (rows - row + left - 1) / left; /* 8 rows are 4 and 4, not 6 and 2 */
-            tiles[size](sums + row * PANEL, job, first + row, pair, count, weights);
+            tiles[size](sums + row * PANEL, job, first + row, pair, count, chunk);
             row += size;
         }
     }
@@ -188,7 +208,7 @@ static void sum_groups(float *totals, const bf16 *from, int64_t groups) {
 int linear(const Linear *layer, bf16 *to, const bf16 *from, const bf16 *residual, int64_t rows, unsigned threads) {
     Job job = {layer, to, from, residual, 0, rows, 0};
     float *totals = 0;
-    if (layer->bits == 4) {
+    if (layer->kind == INT4) {
         int64_t groups = rows * layer->inputs / GROUP;
         totals = malloc(sizeof(float) * (size_t)groups);
         if (!totals) return -1;

@@ -5,9 +5,11 @@ import ctypes
 import torch
 from torch import Tensor
 
-from ringroad.kernels.native.library import Linear, address, checked, library
+from ringroad.kernels.codes import Codes
+from ringroad.kernels.native.library import BF16, CODED4, CODED8, INT4, Linear, address, checked, library
 
 PANEL, LANES, GROUP = 64, 16, 32
+CODED4_GROUP, CODED8_GROUP = 32, 16  # inputs that share a scale in codes.h
 
 
 def fits(outputs: int, inputs: int, gated: bool = False) -> bool:
@@ -17,13 +19,13 @@ def fits(outputs: int, inputs: int, gated: bool = False) -> bool:
 
 
 class Packed:
-    """A bf16 or int4 linear layer. Called like any: rows [rows, in] bf16 -> [rows, out] bf16."""
+    """A linear layer of any kind here. Called like any: rows [rows, in] bf16 -> [rows, out] bf16."""
 
-    def __init__(self, panels: Tensor, bias: Tensor | None, sizes: tuple[int, int], bits: int, gated: bool):
+    def __init__(self, panels: Tensor, bias: Tensor | None, sizes: tuple[int, int], kind: int, gated: bool):
         self._panels, self._bias = panels, bias  # what `descriptor` points into
         outputs, inputs = sizes
-        self.descriptor = Linear(address(panels), address(bias), inputs, outputs, bits, gated)
-        self._sizes, self._bits, self._gated = sizes, bits, gated
+        self.descriptor = Linear(address(panels), address(bias), inputs, outputs, kind, gated)
+        self._sizes, self._kind, self._gated = sizes, kind, gated
         self._width = outputs // 2 if gated else outputs
 
     def __call__(self, rows: Tensor) -> Tensor:
@@ -44,7 +46,7 @@ class Packed:
         if self._gated:
             return self
         least = min(outputs, self._sizes[0])
-        return Packed(self._panels, self._bias, (least, self._sizes[1]), self._bits, gated=False)
+        return Packed(self._panels, self._bias, (least, self._sizes[1]), self._kind, gated=False)
 
 
 def pack_bf16(weight: Tensor, bias: Tensor | None, gated: bool = False) -> Packed:
@@ -53,7 +55,7 @@ def pack_bf16(weight: Tensor, bias: Tensor | None, gated: bool = False) -> Packe
         weight, bias = _alternate(weight), None if bias is None else _alternate(bias)
     outputs, inputs = weight.shape
     panels = _padded(weight).view(-1, PANEL // LANES, LANES, inputs // 2, 2).permute(0, 3, 1, 2, 4)
-    return Packed(panels.contiguous(), _wide(bias), (outputs, inputs), 16, gated)
+    return Packed(panels.contiguous(), _wide(bias), (outputs, inputs), BF16, gated)
 
 
 def pack_int4(codes: Tensor, scales: Tensor, bias: Tensor | None, gated: bool = False) -> Packed:
@@ -71,7 +73,30 @@ def pack_int4(codes: Tensor, scales: Tensor, bias: Tensor | None, gated: bool = 
     words = words.reshape(-1, groups, GROUP // 2 * 2 * LANES)
     pairs = _padded(scales.contiguous()).view(torch.int16).view(-1, PANEL, groups, 2).transpose(1, 2)
     panels = torch.cat([words, pairs.reshape(-1, groups, 2 * PANEL)], -1)
-    return Packed(panels, _wide(bias), (outputs, inputs), 4, gated)
+    return Packed(panels, _wide(bias), (outputs, inputs), INT4, gated)
+
+
+def pack_codes(weight: Codes, bias: Tensor | None, gated: bool = False) -> Packed:
+    """From a weight kept as codes: the same bits as `pack_bf16` of what it stands for, for fewer bytes."""
+    if gated:
+        weight, bias = weight.map(_alternate), None if bias is None else _alternate(bias)
+    outputs, inputs = weight.codes.shape
+    group = CODED4_GROUP if weight.bits == 4 else CODED8_GROUP
+    weight = weight.map(_padded).grouped(group)
+    # By panels, groups and 16 outputs: those outputs and their inputs, two and two.
+    codes = weight.codes.view(-1, PANEL // LANES, LANES, inputs // group, group // 2, 2)
+    if weight.bits == 4:
+        # Eight pairs of inputs in a lane of 32 bits, each output's two inputs side by side.
+        split = codes.view(-1, 4, 2, 8, inputs // group, 2, 8, 2).permute(0, 4, 1, 2, 5, 3, 7, 6).int()
+        words = (split << torch.arange(0, 32, 4, dtype=torch.int32)).sum(-1, dtype=torch.int32)
+        packed = words.reshape(-1, inputs // group, words[0, 0].numel()).view(torch.uint8)
+    else:
+        packed = codes.permute(0, 3, 4, 1, 2, 5).reshape(-1, inputs // group, group * PANEL).view(torch.uint8)
+    numbers = [weight.scale] if weight.minimum is None else [weight.scale, weight.minimum]
+    scales = [each.view(-1, PANEL, inputs // group).transpose(1, 2).contiguous() for each in numbers]
+    panels = torch.cat([packed, *(each.view(torch.uint8) for each in scales)], -1)
+    kind = CODED4 if weight.bits == 4 else CODED8
+    return Packed(panels, _wide(bias), (outputs, inputs), kind, gated)
 
 
 def _padded(weight: Tensor) -> Tensor:

@@ -13,12 +13,15 @@ void GOMP_parallel(void (*work)(void *), void *data, unsigned threads, unsigned 
 
 enum { PANEL = 64 }; /* outputs whose weights lie together, see linear.c */
 
+/* How weights lie in memory: as they are; 4 bits to be multiplied; 4 or 8 bits that stand for exact bf16. */
+enum Kind { BF16, INT4, CODED4, CODED8 };
+
 typedef struct {
     const void *weights; /* panels, zeros behind the last output */
     const float *bias;   /* [outputs] or null */
     int64_t inputs;      /* a multiple of 32 */
     int64_t outputs;     /* a multiple of 16 */
-    int64_t bits;        /* 16 or 4 */
+    int64_t kind;        /* of Kind */
     int64_t gated;       /* gate and up alternate by 16 outputs; the result is silu(gate) * up */
 } Linear;
 

@@ -56,6 +56,9 @@ class TinyWeights:
     def read(self, name: str, dtype: torch.dtype) -> Tensor:
         return self._tensors[name].to(dtype)
 
+    def codes(self, name: str) -> None:
+        return None
+
 
 def _tensors(s: Shape) -> list[tuple[str, tuple[int, ...], float]]:
     """Names, sizes and scales; scales that make a text wander and a distribution peak."""
