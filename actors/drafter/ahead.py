@@ -51,12 +51,16 @@ def likely(tree: Tree, read: Mapping[Path, int], own: float, second: float, coun
 class Ahead:
     """What the small model says behind a proposal, line by line, a token of every open line a pass."""
 
-    def __init__(self, draft: Draft, start: int, lines: Sequence[Line], room: int) -> None:
-        """`start`: tokens of the text that was drafted for; behind them there is room for `room` more."""
+    def __init__(
+        self, draft: Draft, start: int, lines: Sequence[Line], room: int, vocabulary: int | None = None
+    ) -> None:
+        """`start`: tokens of the text that was drafted for; behind them there is room for `room` more.
+        `vocabulary`: ids that are looked at, as `Work` has it."""
         self._draft = draft
         self._start = start
         self._lines = lines
         self._room = room
+        self._vocabulary = vocabulary
         self._known: dict[Path, Outcome] = {}  # what follows each path that was read
         self._kept: Path | None = None  # what the cache keeps behind the start; None: as the drafter left it
         self._cached = -1  # tokens that it keeps in all, then
@@ -100,6 +104,7 @@ class Ahead:
             answers=len(self._asked),
             features=True,
             siblings=2,
+            vocabulary=self._vocabulary,
         )
         return min(cached, self._start + same), work
 

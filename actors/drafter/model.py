@@ -93,7 +93,8 @@ class ModelDrafter(Tenant[Draft]):
             return _proposal(task, found)
         self._free[ask.session] = found
         grower = self._growers[ask.session] = self._grower(ask)
-        while ahead is not None and (outcome := ahead.next(text)) is not None:
+        # What is not judged is the model's own word, which what is prepared need not be.
+        while ask.judged and ahead is not None and (outcome := ahead.next(text)) is not None:
             read = grower.read(outcome)
             text += read.text
             if read.done:
@@ -157,7 +158,8 @@ class ModelDrafter(Tenant[Draft]):
         read = {tuple(stem[:i]): token for i, token in enumerate(grower.second)}
         lines = likely(tree, read, share(UNSEEN), share(SECOND), draft.outcomes)
         room = self._engine.model.shape.context - task.length
-        self._idle.begin(draft.session, Ahead(draft, task.length, lines, room))
+        ids = frequent(self._held[draft.session].text, self._ways.vocabulary)
+        self._idle.begin(draft.session, Ahead(draft, task.length, lines, room, ids))
 
     def _merged(self, draft: Draft, own: Tree) -> Tree:
         """What the model guesses, what the strategies do, and how they would go on from its chain."""
