@@ -21,7 +21,10 @@ from triton.compiler import ASTSource, CompiledKernel
 
 from ringroad.kernels.triton.attention import PART, attend_kernel
 from ringroad.kernels.triton.merge import PARTS, merge_kernel
+from ringroad.kernels.triton.noisy import noisy_kernel
+from ringroad.kernels.triton.norm import norm_kernel
 from ringroad.kernels.triton.options import OPTIONS
+from ringroad.kernels.triton.place import place_kernel
 from ringroad.kernels.triton.verdicts import SLICE, SPAN, best_kernel, peaks_kernel, walk_kernel
 
 PAGE = Path(__file__).parent.parent / "docs" / "triton.md"
@@ -62,7 +65,30 @@ def typed(text: str) -> dict[str, str]:
 
 
 def variants() -> Iterator[Variant]:
-    """What the models of the catalogue and common larger ones take, at a tile of 16 rows and at one of 64."""
+    """What the models of the catalogue and common larger ones take."""
+    yield from layers()
+    yield from attentions()
+    yield from draws()
+
+
+def layers() -> Iterator[Variant]:
+    for kind, width in (("bf16", 896), ("bf16", 1536), ("bf16", 4096), ("fp32", 1536)):
+        types = typed(f"stream *{kind}, added *{kind}, weight *fp32, out *{kind}, width i32, eps fp32")
+        sizes = {"ADDS": 1, "WIDTH": triton.next_power_of_2(width)}
+        yield Variant(norm_kernel, f"{kind}, {width} wide", types, sizes)
+    for kind, dim, normed in (("bf16", 64, 0), ("bf16", 128, 0), ("bf16", 128, 1), ("fp32", 128, 1)):
+        types = typed(
+            f"heads *{kind}, positions *i64, slots *i64, cos *fp32, sin *fp32, query_norm *fp32, "
+            f"key_norm *fp32, query *{kind}, keys *{kind}, values *{kind}, eps fp32, block_stride i32, "
+            "head_stride i32"
+        )
+        sizes = {"QUERIES": 12, "PLACES": 64, "DIM": dim, "NORMED": normed}
+        says = f"{kind}, dim {dim}" + ", heads normed" * normed
+        yield Variant(place_kernel, says, types, sizes)
+
+
+def attentions() -> Iterator[Variant]:
+    """At a tile of 16 rows and at one of 64."""
     for says, group, dim, kind, tile in (
         ("bf16, 6 heads a key head, dim 128", 6, 128, "bf16", 16),
         ("bf16, 7 heads a key head, dim 64", 7, 64, "bf16", 16),
@@ -81,6 +107,9 @@ def variants() -> Iterator[Variant]:
     for dim in (64, 128):
         types = typed("outs *fp32, lses *fp32, out *fp32, lse *fp32, parts i32")
         yield Variant(merge_kernel, f"dim {dim}", types, {"DIM": dim, "PARTS": PARTS})
+
+
+def draws() -> Iterator[Variant]:
     for kind in ("bf16", "fp32"):
         types = typed(f"logits *{kind}, peaks *fp32, vocabulary i32, row_stride i32")
         yield Variant(peaks_kernel, f"{kind} logits", types, {"SPAN": SPAN})
@@ -91,6 +120,13 @@ def variants() -> Iterator[Variant]:
         )
         sizes = {"SPANS": 64, "SPAN": SPAN, "SLICE": SLICE}
         yield Variant(best_kernel, f"{kind} logits, up to 262,144 tokens", types, sizes)
+    for kind in ("bf16", "fp32"):
+        types = typed(
+            f"logits *{kind}, peaks *fp32, seeds *u64, streams *u64, positions *i64, temperatures *fp32, "
+            "floors *fp32, out *fp32, vocabulary i32, row_stride i32"
+        )
+        sizes = {"SPANS": 64, "SPAN": SPAN, "SLICE": SLICE}
+        yield Variant(noisy_kernel, f"{kind} logits, up to 262,144 tokens", types, sizes)
     for rows in (1, 16, 64):
         types = typed(
             "scores *fp32, tokens *i32, first *i32, guesses *i32, parents *i32, drawn *i32, kept *i32, "

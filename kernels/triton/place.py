@@ -41,9 +41,10 @@ def place_kernel(
     mine = heads + (row * tl.num_programs(1) + head) * DIM
     part = tl.load(mine + dims)
     slot = tl.load(slots + row)
+    kept = dims < tl.where(slot >= 0, DIM, 0)
     lane = slot // PLACES * block_stride + slot % PLACES * DIM + dims
     if head >= QUERIES + kv_heads:
-        tl.store(values + lane + (head - QUERIES - kv_heads) * head_stride, part, mask=slot >= 0)
+        tl.store(values + lane + (head - QUERIES - kv_heads) * head_stride, part, mask=kept)
         return
 
     wide, swapped = part.to(tl.float32), tl.load(mine + other).to(tl.float32)
@@ -57,7 +58,7 @@ def place_kernel(
     if head < QUERIES:
         tl.store(query + (row * QUERIES + head) * DIM + dims, turned)
     else:
-        tl.store(keys + lane + (head - QUERIES) * head_stride, turned, mask=slot >= 0)
+        tl.store(keys + lane + (head - QUERIES) * head_stride, turned, mask=kept)
 
 
 def place(heads: Tensor, keys: Tensor, values: Tensor, turn: Turn) -> Tensor:
