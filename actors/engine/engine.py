@@ -200,9 +200,9 @@ class Engine:
         if not wanted:
             return [Outcome([]) for _ in batch]
         logits = self.model.logits(hidden[wanted], _vocabulary(batch))
-        rows = iter(wanted)
+        places = iter((positions[wanted] + 1).tolist())
         asked = [
-            Asked(self._sessions[work.session].sampling, int(positions[next(rows)]) + 1, work.siblings)
+            Asked(self._sessions[work.session].sampling, next(places), work.siblings)
             for work in batch
             for _ in range(work.answers)
         ]
