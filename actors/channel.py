@@ -1,5 +1,8 @@
 """How roles reach the router: msgspec messages over ZeroMQ, 25 microseconds a hop.
 
+What belongs together travels together: a frame is a list of messages. The answers of one step
+arrive as one, and so do the questions that they lead to, which the next step can then take in at once.
+
 The router is a `Hub`, everybody else a `Spoke` (for roles that compute) or an `AsyncSpoke` (for the
 gateway). A spoke greets the hub in a heartbeat; when the hub has been silent for too long it asks
 `locate` where the hub is now and connects anew.
@@ -12,7 +15,8 @@ import queue
 import threading
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -36,9 +40,9 @@ HEARTBEAT_SECONDS = 0.5
 SILENT_SECONDS = 3.0  # after which a hub is taken for gone
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode_router = msgspec.msgpack.Decoder(ToRouter).decode
-_decode_gateway = msgspec.msgpack.Decoder(ToGateway).decode
-_decode_role = msgspec.msgpack.Decoder(ToDrafter | ToVerifier).decode
+_decode_router = msgspec.msgpack.Decoder(list[ToRouter]).decode
+_decode_gateway = msgspec.msgpack.Decoder(list[ToGateway]).decode
+_decode_role = msgspec.msgpack.Decoder(list[ToDrafter | ToVerifier]).decode
 
 
 Socket = zmq.Socket[bytes]
@@ -64,13 +68,20 @@ class Hub:
         self._socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
         port: int = self._socket.bind_to_random_port(f"tcp://{host}")
         self.address = f"tcp://{host}:{port}"
+        self._outgoing: dict[bytes, list[Message]] = {}
 
     def send(self, peer: bytes, message: Message) -> None:
-        """Sends to a peer; one that is gone gets nothing, silently."""
-        self._socket.send_multipart((peer, _encode(message)))
+        """Hands over what `flush` sends; a peer that is gone gets nothing, silently."""
+        self._outgoing.setdefault(peer, []).append(message)
 
-    def receive(self, timeout_seconds: float) -> Iterator[tuple[bytes, Message]]:
-        """Everything that has arrived; waits up to the timeout for the first."""
+    def flush(self) -> None:
+        """Sends each peer's messages as one frame, in their order."""
+        outgoing, self._outgoing = self._outgoing, {}
+        for peer, messages in outgoing.items():
+            self._socket.send_multipart((peer, _encode(messages)))
+
+    def receive(self, timeout_seconds: float) -> Iterator[tuple[bytes, Sequence[Message]]]:
+        """Every frame that has arrived; waits up to the timeout for the first."""
         if not self._socket.poll(int(timeout_seconds * 1000)):
             return
         with contextlib.suppress(zmq.Again):
@@ -79,7 +90,7 @@ class Hub:
                 try:
                     yield peer, _decode_router(data)
                 except msgspec.DecodeError as error:
-                    log.warning("dropped a message that is none: %s", error)
+                    log.warning("dropped a frame that is none: %s", error)
 
     def close(self) -> None:
         """Frees the port."""
@@ -89,10 +100,14 @@ class Hub:
 class Spoke:
     """A computing role's end: a thread of its own keeps up the heartbeat while the role computes."""
 
-    def __init__(self, locate: Callable[[], str], hello: Callable[[], Hello]) -> None:
-        self.inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
+    def __init__(
+        self, locate: Callable[[], str], hello: Callable[[], Hello], place: Sequence[str] = ()
+    ) -> None:
+        """`place`: the cores or devices that the role computes on."""
+        self.inbox: queue.SimpleQueue[Sequence[Message]] = queue.SimpleQueue()  # frames
         self._locate = locate
         self._hello = hello
+        self._place = list(place)
         self._process = psutil.Process()
         self._identity = uuid.uuid4().bytes
         self._bell = f"inproc://{self._identity.hex()}"
@@ -102,9 +117,9 @@ class Spoke:
         self._thread = threading.Thread(target=self._run, name="spoke", daemon=True)
         self._thread.start()
 
-    def send(self, message: Message) -> None:
-        """Sends to the router, in order. From one thread only."""
-        self._outgoing.send(_encode(message))
+    def send(self, messages: Sequence[Message]) -> None:
+        """Sends to the router as one frame, in order. From one thread only."""
+        self._outgoing.send(_encode(messages))
 
     def close(self) -> None:
         """Ends the heartbeat."""
@@ -135,7 +150,8 @@ class Spoke:
         while not self._stop.is_set() and time.monotonic() - heard < SILENT_SECONDS:
             if time.monotonic() >= greet_at:
                 memory = self._process.memory_info().rss
-                hub.send(_encode(msgspec.structs.replace(self._hello(), memory_bytes=memory)))
+                hello = msgspec.structs.replace(self._hello(), memory_bytes=memory, place=self._place)
+                hub.send(_encode([hello]))
                 greet_at = time.monotonic() + HEARTBEAT_SECONDS
             ready = dict(poller.poll(int(HEARTBEAT_SECONDS * 1000)))
             if bell in ready:
@@ -146,7 +162,7 @@ class Spoke:
                 try:
                     self.inbox.put(_decode_role(data))
                 except msgspec.DecodeError as error:
-                    log.warning("dropped a message that is none: %s", error)
+                    log.warning("dropped a frame that is none: %s", error)
 
 
 class AsyncSpoke:
@@ -156,25 +172,27 @@ class AsyncSpoke:
         self._locate = locate
         self._hub: zmq.asyncio.Socket | None = None
         self._heartbeat: asyncio.Task[None] | None = None
+        self._arrived: deque[ToGateway] = deque()
 
     async def send(self, message: ToRouter) -> None:
         """Sends to the router, in order. Raises LinkLost while it is gone."""
         if self._hub is None:
             raise LinkLost("the router is gone")
-        await self._hub.send(_encode(message))
+        await self._hub.send(_encode([message]))
 
     async def receive(self) -> ToGateway:
         """Waits for the router's next message. Raises LinkLost when it has fallen silent."""
-        if self._hub is None:
-            await self._connect()
-        assert self._hub is not None
-        try:
-            data = await asyncio.wait_for(self._hub.recv(), SILENT_SECONDS)
-        except TimeoutError as error:
-            self.close()
-            raise LinkLost("the router is silent") from error
-        message: ToGateway = _decode_gateway(data)
-        return message
+        while not self._arrived:
+            if self._hub is None:
+                await self._connect()
+            assert self._hub is not None
+            try:
+                data = await asyncio.wait_for(self._hub.recv(), SILENT_SECONDS)
+            except TimeoutError as error:
+                self.close()
+                raise LinkLost("the router is silent") from error
+            self._arrived.extend(_decode_gateway(data))
+        return self._arrived.popleft()
 
     def close(self) -> None:
         """Leaves the router."""
@@ -197,5 +215,5 @@ class AsyncSpoke:
 
     async def _greet(self) -> None:
         while self._hub is not None:
-            await self._hub.send(_encode(Hello(role="gateway")))
+            await self._hub.send(_encode([Hello(role="gateway")]))
             await asyncio.sleep(HEARTBEAT_SECONDS)

@@ -2,6 +2,8 @@
 
 from collections import deque
 
+from msgspec import structs
+
 from ringroad.actors.messages import Chunk, Message, Submit
 from ringroad.actors.role import Role
 from ringroad.actors.router.config import RouterConfig
@@ -18,7 +20,7 @@ class Colocated:
         self._roles = {f"{role.hello().role}-{i}".encode(): role for i, role in enumerate(roles)}
         self._chunks: deque[Chunk] = deque()
         for address, role in self._roles.items():
-            self._router.receive(address, role.hello(), now=0.0)
+            self._router.receive(address, structs.replace(role.hello(), place=["here"]), now=0.0)
 
     def generate(self, *submits: Submit) -> dict[str, list[Chunk]]:
         """Runs requests together to their ends; each one's chunks, in order."""

@@ -1,5 +1,6 @@
 """Keeps a plain role going over a channel: the loops that Ray's actors, or a bare process, run."""
 
+import contextlib
 import logging
 import queue
 import threading
@@ -14,6 +15,9 @@ from ringroad.actors.router.router import Router
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.2  # how soon a loop notices that it should stop
+# How long a role that has just answered waits for those it answered, if others wait already: two
+# crowds that take turns would never meet in a step otherwise. The way there and back takes 1 ms.
+COMPANY_SECONDS = 0.002
 
 
 def run_router(hub: Hub, config: RouterConfig, stop: threading.Event) -> None:
@@ -21,21 +25,22 @@ def run_router(hub: Hub, config: RouterConfig, stop: threading.Event) -> None:
     router = Router(config, hub.send, name=uuid.uuid4().hex)
     tick_at = 0.0
     while not stop.is_set():
-        for sender, message in hub.receive(POLL_SECONDS):
-            router.receive(sender, message, time.monotonic())
+        for sender, messages in hub.receive(POLL_SECONDS):
+            for message in messages:
+                router.receive(sender, message, time.monotonic())
+            hub.flush()
         if time.monotonic() >= tick_at:
             router.tick(time.monotonic())
+            hub.flush()
             tick_at = time.monotonic() + config.heartbeat_seconds
 
 
 def run_role(role: Role, spoke: Spoke, stop: threading.Event) -> None:
     """Drafts or verifies until `stop` is set."""
+    answered = False
     while not stop.is_set():
-        try:
-            while True:
-                role.receive(spoke.inbox.get(block=not role.busy, timeout=POLL_SECONDS))
-        except queue.Empty:
-            pass
+        _take_in(role, spoke, COMPANY_SECONDS if answered else 0.0)
+        answered = False
         if not role.busy:
             continue
         try:
@@ -43,5 +48,21 @@ def run_role(role: Role, spoke: Spoke, stop: threading.Event) -> None:
         except Exception:  # the outer edge: one bad session must not end the others
             log.exception("a step failed")
             answers = role.rescue()
-        for answer in answers:
-            spoke.send(answer)
+        if answers:
+            spoke.send(answers)
+            answered = True
+
+
+def _take_in(role: Role, spoke: Spoke, company: float) -> None:
+    """Hands over what has arrived; waits for more while nothing is to be done, else for `company` at most."""
+    _receive(role, spoke, 0.0)
+    _receive(role, spoke, company if role.busy else POLL_SECONDS)
+
+
+def _receive(role: Role, spoke: Spoke, wait: float) -> None:
+    """Hands over every frame that is there, after waiting so many seconds for the first."""
+    with contextlib.suppress(queue.Empty):
+        while True:
+            for message in spoke.inbox.get(timeout=wait):
+                role.receive(message)
+            wait = 0.0

@@ -241,6 +241,7 @@ class Hello(Message, frozen=True):
     idle_tokens: int = 0  # kept in the cache for a text with the same beginning
     found_share: float = 0.0  # of all tokens of prompts, those found in the cache
     successors: bool = False  # a drafter that learns from verdicts
+    place: list[str] = []  # the cores or devices it computes on
 
 
 ToRouter = Submit | Cancel | Proposal | Verdict | Forgotten | Failed | Hello

@@ -25,7 +25,7 @@ from ringroad.actors.verifier.config import VerifierConfig
 from ringroad.cluster.config import ClusterConfig
 from ringroad.cluster.loopback import bind_serve_to_loopback
 from ringroad.cluster.models import locate
-from ringroad.cluster.roles import build_drafter, build_verifier
+from ringroad.cluster.roles import build_drafter, build_verifier, place
 from ringroad.cluster.version import version
 
 log = logging.getLogger(__name__)
@@ -112,7 +112,7 @@ class RoleDeployment:
             if mine.cores:
                 os.sched_setaffinity(0, mine.cores)  # before torch starts threads that inherit it
             role: Role = build_verifier(mine) if isinstance(mine, VerifierConfig) else build_drafter(mine)
-            spoke = Spoke(where, role.hello)
+            spoke = Spoke(where, role.hello, place(mine))
             ready.set()
             run_role(role, spoke, stop)
             spoke.close()

@@ -1,6 +1,7 @@
 """Builds the plain roles with their models from their configurations. Knows nothing of Ray."""
 
 import os
+import socket
 
 import torch
 
@@ -57,6 +58,15 @@ def build_drafter(config: DrafterConfig) -> Role:
     )
     engine = _engine(config, config.layers)
     return ModelDrafter(engine, config.model, config.prefill_chunk, config.step_tokens, plan=plan)
+
+
+def place(config: DrafterConfig | VerifierConfig) -> list[str]:
+    """Names of the cores or the device that a role computes on: roles that share one take turns."""
+    host = socket.gethostname()
+    if config.device == "cpu":
+        return [f"{host} core {core}" for core in config.cores or sorted(os.sched_getaffinity(0))]
+    # Ray shows each role its own devices only, all of them numbered from 0.
+    return [f"{host} {config.device} of {os.environ.get('CUDA_VISIBLE_DEVICES', 'all')}"]
 
 
 def _engine(config: DrafterConfig | VerifierConfig, layers: int | None = None) -> Engine:

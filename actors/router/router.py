@@ -24,6 +24,7 @@ from ringroad.actors.messages import (
 )
 from ringroad.actors.router import events, session
 from ringroad.actors.router.budget import Budget
+from ringroad.actors.router.company import ready
 from ringroad.actors.router.config import RouterConfig
 from ringroad.actors.router.forecasts import Load
 from ringroad.actors.router.foresight import Foresight
@@ -50,6 +51,7 @@ class Router:
         self._gateways: dict[Address, float] = {}  # when each was last heard
         self._running: dict[str, Running] = {}
         self._now = 0.0  # of the message in hand
+        self._waiting: dict[str, Consult] = {}  # consults about to be sent, by session
 
     def __len__(self) -> int:
         return len(self._running)
@@ -72,6 +74,7 @@ class Router:
                 self._greet(sender, message, now)
             case _:
                 log.warning("dropped a %s, which is not for a router", type(message).__name__)
+        self._consult()
 
     def tick(self, now: float) -> None:
         """Takes peers that have been silent too long for dead, and tells gateways who is there."""
@@ -84,6 +87,14 @@ class Router:
 
     def lose(self, address: Address) -> None:
         """A peer or gateway is gone: its sessions move, or end with it."""
+        self._leave(address)
+        self._consult()
+
+    def roster(self) -> Roster:
+        """Who is there."""
+        return Roster([peer.hello for peer in self._peers.values()])
+
+    def _leave(self, address: Address) -> None:
         self._gateways.pop(address, None)
         for name, running in list(self._running.items()):
             if running.gateway == address:
@@ -94,16 +105,14 @@ class Router:
         role = peer.hello.role
         log.warning("lost a %s with %d sessions", role, len(peer.sessions))
         for name in list(peer.sessions):
+            if role == VERIFIER:
+                self._waiting.pop(name, None)
             self._send(address, Close(name))  # should it only have been silent
             other = self._least_busy(role)
             self._running[name].at[role] = other
             if other is not None:
                 self._peers[other].sessions.add(name)
             self._advance(name, events.Lost(role, other is not None))
-
-    def roster(self) -> Roster:
-        """Who is there."""
-        return Roster([peer.hello for peer in self._peers.values()])
 
     def _begin(self, gateway: Address, submit: Submit) -> None:
         name = submit.session
@@ -202,6 +211,11 @@ class Router:
         self._peers[address].sessions.add(name)
         self._advance(name, events.Gained(role))
 
+    def _consult(self) -> None:
+        """Sends the consults that wait for nobody."""
+        for name in ready(self._waiting, self._running, self._peers):
+            self._tell(self._running[name], VERIFIER, self._waiting.pop(name))
+
     def _least_busy(self, role: str) -> Address | None:
         there = [(len(p.sessions), a) for a, p in self._peers.items() if p.hello.role == role]
         return min(there)[1] if there else None
@@ -231,7 +245,7 @@ class Router:
                 if verifier is not None:
                     verifier.foresight.consulted(name, len(tokens), self._now)
                 consult = Consult(name, epoch, base, tokens, list(guesses), list(parents), learns)
-                self._tell(running, VERIFIER, consult)
+                self._waiting[name] = consult
             case events.Commit(tokens, speakers):
                 offset = len(running.tokens) - running.prompt
                 running.tokens.extend(tokens)
@@ -241,6 +255,7 @@ class Router:
 
     def _end(self, name: str, running: Running, finish: Finish, error: str) -> None:
         del self._running[name]
+        self._waiting.pop(name, None)
         offset = len(running.tokens) - running.prompt
         last = Chunk(name, offset, [], [], finish, running.state.counts, error)
         self._send(running.gateway, last)

@@ -37,6 +37,7 @@ from ringroad.actors.router.policies import kept
 
 DRAFTER, VERIFIER = "drafter", "verifier"
 NOTHING = Counts()
+SOON = 32  # tokens that a drafter reads in a pass or two
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,11 @@ def fits(state: State, answer: Proposal | Verdict) -> bool:
         answer.epoch,
         answer.length,
     )
+
+
+def drafts(state: State) -> bool:
+    """Whether guesses are being made that are there soon: the drafter has no prompt to read first."""
+    return state.asked == DRAFTER and state.length - (state.drafter.has or 0) <= SOON
 
 
 def _ask(state: State) -> Step:
