@@ -75,7 +75,7 @@ def pack_codes(weight: Codes, bias: Tensor | None, gated: bool = False) -> Linea
 
     None where its sizes do not fit the kernels that can (docs/decisions/0013).
     """
-    if not native.fits_linear(*weight.codes.shape, gated):
+    if not native.fits_linear(weight.codes.shape[0], weight.codes.shape[1], gated):
         return None
     return native.pack_codes(weight, None if bias is None else bias.bfloat16(), gated)
 
