@@ -115,15 +115,17 @@ class Contest:
         self._trying = None
         gain = self._gains.setdefault(way, Gain())
         tried, usual = self._tallies.pop(way, Tally()), self._tallies.pop(self.best, Tally())
+        last = gain.mean
         if min(tried.rounds, usual.rounds) >= TRY * sessions / 2:
-            gain.add(log(tried.rate / usual.rate))
+            last = log(tried.rate / usual.rate)
+            gain.add(last)
         if gain.tries >= FEWEST and gain.mean > max(CLEAR, SURE * gain.error):
             self.best = way
             self._gains.clear()
             self._due.clear()
             return
-        if gain.mean + SURE * gain.error < CLEAR:
-            gain.rest = min(2.0 * gain.rest, LONGEST if way > self.best else SOONEST)
-        elif gain.mean > 0.0:
+        if gain.mean > 0.0 or (way < self.best and last > 0.0):  # the cheaper way needs less evidence
             gain.rest = REST
+        elif gain.mean + SURE * gain.error < CLEAR:
+            gain.rest = min(2.0 * gain.rest, LONGEST if way > self.best else SOONEST)
         self._due[way] = self._rounds + gain.rest

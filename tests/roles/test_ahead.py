@@ -5,7 +5,8 @@ import pytest
 from ringroad.actors.drafter.ahead import likely
 from ringroad.actors.drafter.model import ModelDrafter
 from ringroad.actors.drafter.plan import Plan
-from ringroad.actors.drafter.tree import Tree
+from ringroad.actors.drafter.strategy import Strategy
+from ringroad.actors.drafter.tree import Tree, chain
 from ringroad.actors.engine.engine import Engine, Work
 from ringroad.actors.messages import Draft, Message, Open, Policy, Proposal, Sampling
 from tests import reference
@@ -84,11 +85,11 @@ def runner_up(text: list[int]) -> int:
 
 def test_the_likeliest_outcomes_come_first() -> None:
     """A chain 7 8 of which the model has read all but its last, second choices 4 (of 7) and 5 (of 8)."""
-    chain = Tree([7, 8], [-1, 0], [0.6, 0.3])
-    lines = likely(chain, {(): 4, (7,): 5}, own=0.8, second=0.5, count=9)
+    guesses = Tree([7, 8], [-1, 0], [0.6, 0.3])
+    lines = likely(guesses, {(): 4, (7,): 5}, own=0.8, second=0.5, count=9)
     # 0.3 * 0.8 = 0.24 beats (1 - 0.6) * 0.5 = 0.2 beats (0.6 - 0.3) * 0.5 = 0.15
     assert [(line.path, line.guesses) for line in lines] == [([7, 8], -1), ([4], 0), ([7, 5], 0)]
-    assert [line.path for line in likely(chain, {(): 4, (7,): 5}, 0.6, 0.5, 1)] == [[4]]
+    assert [line.path for line in likely(guesses, {(): 4, (7,): 5}, 0.6, 0.5, 1)] == [[4]]
 
 
 def test_a_second_choice_that_is_a_guess_is_an_outcome_as_one() -> None:
@@ -230,3 +231,22 @@ def test_what_nobody_judges_is_drafted_anew() -> None:
     while role.busy:
         role.step()
     assert len(engine(role).rows) - before == 4
+
+
+def test_where_a_helper_has_filled_the_cache_to_the_last_guess() -> None:
+    """With two levels a chain that stops at doubt has read its last guess already."""
+    whole = said(TEXT, 4)
+    helped = chain(whole[:3], [0.9, 0.8, 0.7])
+
+    class Helper(Strategy):
+        def propose(self, session: str, text: object, budget: int) -> Tree:
+            return helped if (text, budget) == (TEXT, 3) else Tree()  # asked below the model, not beside it
+
+    role = drafter(free=Helper(), two_levels=True)
+    doubtful = Policy("margin", 2.0)
+    stem = asked(role, 0, TEXT, AHEAD, until=doubtful).tokens[:1]
+    assert stem == whole[:1]
+    assert role._engine.length("s") == len(TEXT) + 1
+    idle(role)
+    answer = asked(role, len(TEXT) + 1, [whole[1]], AHEAD, until=doubtful)
+    assert (answer.tokens[:1], answer.took) == (whole[2:3], None)

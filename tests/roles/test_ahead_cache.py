@@ -3,6 +3,7 @@
 import pytest
 
 from ringroad.actors.drafter.ahead import LAG, Ahead, likely
+from ringroad.actors.drafter.chain import UNSEEN
 from ringroad.actors.drafter.model import ModelDrafter
 from ringroad.actors.drafter.tree import Tree
 from ringroad.actors.engine.pool import BLOCK
@@ -153,10 +154,13 @@ def test_what_ends_a_session_ends_what_is_prepared_for_it(outcomes: int) -> None
 
 
 def test_a_draft_that_does_not_fit_throws_it_away() -> None:
-    """And what the cache holds beside the text with it."""
+    """And with it what the cache holds beside the text: here the first guess's second choice."""
     role = drafter()
-    asked(role, 0, TEXT, MANY)
-    idle(role, 2)
+    for _ in range(300):
+        role._hits.saw(UNSEEN, False)
+    asked(role, 0, TEXT, AHEAD)
+    idle(role, 3)
+    assert role._engine._sessions["s"].prefix.tokens[len(TEXT)] == runner_up(TEXT)
     role.receive(Draft("s", 0, 99, [1], 4, judged=True))
     assert role.step() == [Forgotten("s", 0)]
     assert not role.busy
