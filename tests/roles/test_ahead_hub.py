@@ -3,6 +3,7 @@
 import random
 from dataclasses import dataclass, field
 
+import msgspec
 import pytest
 
 from ringroad.actors.messages import (
@@ -14,6 +15,7 @@ from ringroad.actors.messages import (
     Proposal,
     Sampling,
     Submit,
+    ToDrafter,
     Verdict,
 )
 from ringroad.actors.router.config import RouterConfig
@@ -80,6 +82,14 @@ def test_what_is_set_is_what_is_asked_for(ahead: str, outcomes: int) -> None:
     pair.hear(GATE, Submit("t", [1, 2], 30, Mode.ROUTED, Sampling()))
     drafts = {each.session: each.outcomes for _, each in pair.asked if isinstance(each, Draft)}
     assert drafts == {"s": outcomes, "t": 0}, "what nobody judges has no verdict to prepare for"
+
+
+def test_the_wire_carries_it_and_an_older_draft_wants_nothing() -> None:
+    draft = Draft("s", 0, 0, [1], 3, judged=True, outcomes=4)
+    sent = msgspec.msgpack.encode(draft)
+    assert msgspec.msgpack.decode(sent, type=ToDrafter) == draft
+    older = msgspec.msgpack.decode(sent)[:-1]
+    assert msgspec.convert(older, ToDrafter) == Draft("s", 0, 0, [1], 3, judged=True)
 
 
 @pytest.mark.parametrize("budget", [None, 2])
