@@ -38,8 +38,7 @@ class Colocated:
         """Lets every busy role work once; False when none is."""
         busy = [(address, role) for address, role in self._roles.items() if role.busy]
         for address, role in busy:
-            for answer in role.step():
-                self._router.receive(address, answer, now=0.0)
+            self._router.receive_all(address, role.step(), now=0.0)
         return bool(busy)
 
     def _deliver(self, address: bytes, message: Message) -> None:

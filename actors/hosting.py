@@ -26,8 +26,7 @@ def run_router(hub: Hub, config: RouterConfig, stop: threading.Event) -> None:
     tick_at = 0.0
     while not stop.is_set():
         for sender, messages in hub.receive(POLL_SECONDS):
-            for message in messages:
-                router.receive(sender, message, time.monotonic())
+            router.receive_all(sender, messages, time.monotonic())
             hub.flush()
         if time.monotonic() >= tick_at:
             router.tick(time.monotonic())

@@ -76,9 +76,12 @@ class Budget:
         return tried.guesses if pace.trying else 0
 
     def _pays(self, price: float, anyhow: bool) -> bool:
-        """Spends the credit if it is enough; saved for two tries at most, since tries age."""
+        """Spends the credit if it is enough; saved for two tries at most, since tries age.
+
+        `anyhow` it may be overdrawn, by the price of two.
+        """
         self._credit = min(self._credit, 2.0 * price)
-        if self._credit < price and not anyhow:
+        if self._credit < (-2.0 * price if anyhow else price):
             return False
         self._credit -= price
         return True

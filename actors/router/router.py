@@ -1,7 +1,7 @@
 """The hub: carries out what `session.advance` says, and knows who is there to be asked."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ringroad.actors.messages import (
     Cancel,
@@ -58,7 +58,36 @@ class Router:
 
     def receive(self, sender: Address, message: Message, now: float) -> None:
         """Acts on a message; `now` is seconds on any steady clock."""
+        self.receive_all(sender, [message], now)
+
+    def receive_all(self, sender: Address, messages: Sequence[Message], now: float) -> None:
+        """Acts on messages that came together: what they lead to is judged together, too."""
         self._now = now
+        for message in messages:
+            self._act(sender, message)
+        for name in ready(self._waiting, self._running, self._peers):
+            self._tell(self._running[name], VERIFIER, self._waiting.pop(name))
+
+    def tick(self, now: float) -> None:
+        """Takes peers that have been silent too long for dead, and tells gateways who is there."""
+        heard = self._gateways | {address: peer.heard for address, peer in self._peers.items()}
+        for address, when in heard.items():
+            if now - when > self._config.lost_after_seconds:
+                self.lose(address)
+        for gateway in self._gateways:
+            self._send(gateway, self.roster())
+
+    def lose(self, address: Address) -> None:
+        """A peer or gateway is gone: its sessions move, or end with it."""
+        self._leave(address)
+        self.receive_all(address, [], self._now)
+
+    def roster(self) -> Roster:
+        """Who is there."""
+        return Roster([peer.hello for peer in self._peers.values()])
+
+    def _act(self, sender: Address, message: Message) -> None:
+        now = self._now
         match message:
             case Submit():
                 self._gateways[sender] = now
@@ -74,25 +103,6 @@ class Router:
                 self._greet(sender, message, now)
             case _:
                 log.warning("dropped a %s, which is not for a router", type(message).__name__)
-        self._consult()
-
-    def tick(self, now: float) -> None:
-        """Takes peers that have been silent too long for dead, and tells gateways who is there."""
-        heard = self._gateways | {address: peer.heard for address, peer in self._peers.items()}
-        for address, when in heard.items():
-            if now - when > self._config.lost_after_seconds:
-                self.lose(address)
-        for gateway in self._gateways:
-            self._send(gateway, self.roster())
-
-    def lose(self, address: Address) -> None:
-        """A peer or gateway is gone: its sessions move, or end with it."""
-        self._leave(address)
-        self._consult()
-
-    def roster(self) -> Roster:
-        """Who is there."""
-        return Roster([peer.hello for peer in self._peers.values()])
 
     def _leave(self, address: Address) -> None:
         self._gateways.pop(address, None)
@@ -210,11 +220,6 @@ class Router:
         running.at[role] = address
         self._peers[address].sessions.add(name)
         self._advance(name, events.Gained(role))
-
-    def _consult(self) -> None:
-        """Sends the consults that wait for nobody."""
-        for name in ready(self._waiting, self._running, self._peers):
-            self._tell(self._running[name], VERIFIER, self._waiting.pop(name))
 
     def _least_busy(self, role: str) -> Address | None:
         there = [(len(p.sessions), a) for a, p in self._peers.items() if p.hello.role == role]

@@ -35,23 +35,27 @@ class Hub:
             for name in sessions:
                 turn(name)
 
-    def hears(self, sender: bytes, message: Message) -> None:
-        self.router.receive(sender, message, 0.0)
+    def hears(self, sender: bytes, *messages: Message) -> None:
+        self.router.receive_all(sender, messages, 0.0)
         for to, each in self.sent:
             if to == DRAFT and isinstance(each, Draft):
                 self.drafts[each.session] = each
 
-    def begin(self, name: str, mode: Mode = Mode.SPECULATIVE, prompt: int = 40) -> None:
-        self.hears(GATE, Submit(name, [1] * prompt, 30, mode, Sampling(), draft_tokens=2))
+    def begin(self, name: str, mode: Mode = Mode.SPECULATIVE, prompt: int = 40, budget: int = 2) -> None:
+        self.hears(GATE, Submit(name, [1] * prompt, 30, mode, Sampling(), draft_tokens=budget))
 
     def propose(self, name: str) -> None:
         draft = self.drafts[name]
         self.hears(DRAFT, Proposal(name, draft.epoch, draft.base + len(draft.tokens), [5, 6], []))
 
-    def judge(self, name: str) -> None:
+    def judge(self, *names: str) -> None:
+        self.hears(JUDGE, *map(self.verdict, names))
+
+    def verdict(self, name: str) -> Verdict:
+        """That all guesses stay."""
         consult = next(each for each in reversed(self.consults()) if each.session == name)
         length = consult.base + len(consult.tokens)
-        self.hears(JUDGE, Verdict(name, consult.epoch, length, [0, 1], 7))
+        return Verdict(name, consult.epoch, length, list(range(len(consult.guesses))), 7)
 
     def consults(self) -> list[Consult]:
         return [each for to, each in self.sent if to == JUDGE and isinstance(each, Consult)]
@@ -85,6 +89,19 @@ def test_one_core_in_common_is_enough() -> None:
     hub.asked()
     hub.propose("a")
     assert hub.asked() == []
+
+
+def test_who_guesses_nothing_waits_for_those_answered_with_it() -> None:
+    hub = Hub("a", "b")
+    hub.begin("c", budget=0)
+    hub.propose("a")
+    hub.propose("b")
+    hub.judge("c", "a", "b")  # it asks for no draft, and its verdict is read first
+    hub.asked()
+    hub.propose("b")
+    assert hub.asked() == []
+    hub.propose("a")
+    assert hub.asked() == ["c", "b", "a"]
 
 
 def test_nobody_waits_for_a_prompt() -> None:
