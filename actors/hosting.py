@@ -16,8 +16,9 @@ log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.2  # how soon a loop notices that it should stop
 # How long a role that has just answered waits for those it answered, if others wait already: two
-# crowds that take turns would never meet in a step otherwise. The way there and back takes 1 ms.
-COMPANY_SECONDS = 0.002
+# crowds that take turns would never meet in a step otherwise. The way there and back takes 1 ms, and
+# more for many; a wait of a small share of the step costs as little as that.
+COMPANY_SECONDS, COMPANY_SHARE = 0.002, 0.05
 
 
 def run_router(hub: Hub, config: RouterConfig, stop: threading.Event) -> None:
@@ -36,12 +37,13 @@ def run_router(hub: Hub, config: RouterConfig, stop: threading.Event) -> None:
 
 def run_role(role: Role, spoke: Spoke, stop: threading.Event) -> None:
     """Drafts or verifies until `stop` is set."""
-    answered = False
+    company = 0.0
     while not stop.is_set():
-        _take_in(role, spoke, COMPANY_SECONDS if answered else 0.0)
-        answered = False
+        _take_in(role, spoke, company)
+        company = 0.0
         if not role.busy:
             continue
+        began = time.monotonic()
         try:
             answers = role.step()
         except Exception:  # the outer edge: one bad session must not end the others
@@ -49,7 +51,7 @@ def run_role(role: Role, spoke: Spoke, stop: threading.Event) -> None:
             answers = role.rescue()
         if answers:
             spoke.send(answers)
-            answered = True
+            company = max(COMPANY_SECONDS, COMPANY_SHARE * (time.monotonic() - began))
 
 
 def _take_in(role: Role, spoke: Spoke, company: float) -> None:
