@@ -104,13 +104,18 @@ def processor() -> str:
 def heading() -> dict[str, Any]:
     """Date, machine, load and command: without them a figure means nothing. Call it before measuring."""
     return {
-        "date": datetime.now(UTC).isoformat(timespec="minutes"),
+        "date": now(),
         "machine": processor(),
         "load_before": os.getloadavg()[0],
         "command": " ".join(["python", f"bench/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
         "python": platform.python_version(),
         "commit": _commit(),
     }
+
+
+def now() -> str:
+    """The date, to the minute."""
+    return datetime.now(UTC).isoformat(timespec="minutes")
 
 
 def _commit() -> str:

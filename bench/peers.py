@@ -1,6 +1,6 @@
 """Ringroad against other systems on the same weights, machine and prompts, taking turns.
 
-    python bench/peers.py [--only vllm vllm-draft ...] [--prompts 20] [--tokens 128]
+    python bench/peers.py [--only vllm vllm-draft ...] [--ways plain ...] [--prompts 20] [--add]
 
 A group is one process of a peer, with one or several ways to decode; `large` and `speculative` of our
 cluster take turns with them batch by batch, so a figure counts beside the others of its group alone.
@@ -12,6 +12,7 @@ Rates leave out first tokens. Ratios are medians over the batches, at batch 1 me
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
@@ -21,7 +22,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-from harness import HERE, LOCAL, RESULTS, Changes, changed, cluster, console, heading, paused, write
+from harness import HERE, LOCAL, RESULTS, Changes, changed, cluster, console, heading, now, paused, write
 from plots import axes, bars, level, save
 from prompts import mixed
 from rich.progress import track
@@ -163,7 +164,11 @@ def rows(name: str, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     singles, eights = args.prompts, max(8, args.prompts // 8 * 8)
     prompts = mixed(singles + eights)
     with worker(*command(group, config.verifier.model, config.drafter.model)) as way:
-        asks = {f"{name} {each}": (way(**_named(group, each)), sizes) for each, sizes in group.ways.items()}
+        asks = {
+            f"{name} {each}": (way(**_named(group, each)), sizes)
+            for each, sizes in group.ways.items()
+            if args.ways is None or each in args.ways
+        }
         for (weights, changes), temperature in product(group.clusters.items(), args.temperatures):
             with ExitStack() as stack:
                 target, _ = stack.enter_context(cluster(stack.enter_context(changed(args.config, changes))))
@@ -173,7 +178,7 @@ def rows(name: str, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
                     theirs = {each: ask for each, (ask, sizes) in asks.items() if size in sizes}
                     work = batches(tokenized(client, chosen), size, args.tokens, temperature)
                     sets = [prompt.set for prompt in chosen] if size == 1 else ["mixed"] * len(work)
-                    found = {"group": name, "ours": weights, **row(ours, theirs, work, sets)}
+                    found = {"group": name, "ours": weights, "date": now(), **row(ours, theirs, work, sets)}
                     console.print({key: value for key, value in found.items() if key != "runs"})
                     yield found
 
@@ -207,18 +212,21 @@ def plot(result: dict[str, Any], out: Path) -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=list(GROUPS), default=list(GROUPS))
+    parser.add_argument("--ways", nargs="+", help="of the peers, such as plain; all unless given")
     parser.add_argument("--temperatures", nargs="+", type=float, default=[0.0, 1.0])
     parser.add_argument("--prompts", type=int, default=20, help="for each figure; at batch 8, whole batches")
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--config", type=Path, default=LOCAL)
     parser.add_argument("--out", type=Path, default=RESULTS / "peers.json")
+    parser.add_argument("--add", action="store_true", help="to the rows that the file has")
     return parser.parse_args()
 
 
 def main() -> None:
     """Runs everything; bench/results/peers.json and .png grow with every group."""
-    args, result = arguments(), heading()
-    result |= {"prompts": args.prompts, "tokens_each": args.tokens, "rows": []}
+    args, head = arguments(), heading()
+    before = json.loads(args.out.read_text())["rows"] if args.add and args.out.exists() else []
+    result = {**head, "prompts": args.prompts, "tokens_each": args.tokens, "rows": before}
     for name in args.only:
         if not GROUPS[name].python.is_file():
             console.print(f"{name} is left out: there is no {GROUPS[name].python}")
