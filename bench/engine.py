@@ -3,10 +3,11 @@
     python bench/engine.py [--prompts 16] [--tokens 128] [--rounds 16] [--config deploy/local.toml]
 
 For the verifier's model and the drafter's, as the configuration has them: plain decoding at batch 1
-and 8, a prompt's rate, seconds per step by rows, and the share of the roofline: bytes that a step must
-read / (bandwidth * seconds). The bandwidth is measured right before and after the steps it is compared
-with, since a machine's memory may change its speed by a third within minutes; shares are medians over
-such rounds. For the verifier also the time to a first token where a prefix is cached, over none.
+and 8, a prompt's rate, seconds per step by rows, and the share of the roofline: bytes that a step
+reads / (bandwidth * seconds), and the same for the bytes of all weights written out, which an engine
+reads that does not keep them as codes. The bandwidth is measured right before and after the steps it is
+compared with, since a machine's memory may change its speed by a third within minutes; shares are
+medians over such rounds. For the verifier also the time to a first token where a prefix is cached, over none.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from harness import LOCAL, RESULTS, console, heading, write
 from plots import axes, bars, level, lines, save
 from prompts import Turns, mixed
 from rich.progress import track
-from roofline import Bandwidth, step_bytes, weight_bytes
+from roofline import Bandwidth, cache_bytes, weight_bytes, written_out_bytes
 
 from ringroad.actors.engine.engine import Engine, Work
 from ringroad.actors.engine.model import Model
@@ -45,6 +46,7 @@ class Round(NamedTuple):
     seconds: float  # of a step, the median
     bandwidth: float  # GB/s, the mean of before and after
     share: float  # of the roofline
+    written_out: float  # share, were every weight written out
 
 
 class Bench:
@@ -127,8 +129,10 @@ class Bench:
 
     def _round(self, times: Sequence[float], before: float, places: int) -> Round:
         seconds, speed = median(times), (before + self.bandwidth.measure()) / 2
-        least = step_bytes(self.engine.model.shape, self.weights, places)
-        return Round(seconds, speed, least / 1e9 / speed / seconds)
+        model = self.engine.model
+        cached = cache_bytes(model.shape, self.weights, places)
+        weights = (weight_bytes(model, self.weights), written_out_bytes(model.shape, self.weights))
+        return Round(seconds, speed, *((each + cached) / 1e9 / speed / seconds for each in weights))
 
 
 def summed(rounds: Sequence[Round], rows: int = 1) -> dict[str, float]:
@@ -138,12 +142,13 @@ def summed(rounds: Sequence[Round], rows: int = 1) -> dict[str, float]:
         "tokens_per_second": round(median(rows / each.seconds for each in rounds), 2),
         "bandwidth": round(median(each.bandwidth for each in rounds), 2),
         "roofline_share": round(median(each.share for each in rounds), 3),
+        "roofline_share_written_out": round(median(each.written_out for each in rounds), 3),
     }
 
 
 def of_model(bench: Bench, prompts: list[list[int]], args: argparse.Namespace) -> dict[str, Any]:
     """All figures of one model."""
-    result: dict[str, Any] = {"weight_gigabytes": weight_bytes(bench.engine.model.shape, bench.weights) / 1e9}
+    result: dict[str, Any] = {"weight_gigabytes": weight_bytes(bench.engine.model, bench.weights) / 1e9}
     text = [token for prompt in prompts * 100 for token in prompt]
     rounds: dict[str, Any] = {}
     for size in BATCHES:
@@ -174,7 +179,11 @@ def plot(result: dict[str, Any], out: Path) -> None:
     """Shares of the roofline, and a step's cost by its rows."""
     figure, (left, right) = axes(2, f"The engine alone, {result['date']}, {result['machine']}")
     models = result["models"]
-    shares = {name: [each[f"plain_{n}"]["roofline_share"] for n in BATCHES] for name, each in models.items()}
+    shares = {
+        f"{name}{says}": [each[f"plain_{n}"][key] for n in BATCHES]
+        for name, each in models.items()
+        for key, says in (("roofline_share", ", as read"), ("roofline_share_written_out", ", written out"))
+    }
     bars(left, [f"batch {n}" for n in BATCHES], shares, "share of the roofline of a plain step")
     level(left, ROOFLINE_TARGET)
     steps = {name: [1000 * each["rows"][rows]["seconds"] for rows in ROWS] for name, each in models.items()}

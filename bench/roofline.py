@@ -6,8 +6,10 @@ from time import perf_counter
 
 import numpy as np
 
+from ringroad.actors.engine.model import Model
 from ringroad.actors.engine.weights import Shape
 from ringroad.kernels.linear import GROUP
+from ringroad.kernels.native.linear import Packed
 
 BITS = {"bf16": 16.0, "fp32": 32.0, "int4": 4 + 2 * 16 / GROUP}  # of a weight; int4 has a scale and a zero
 ABSENT = 0xFF
@@ -38,19 +40,21 @@ class Bandwidth:
         return self._search(part.ctypes.data, ABSENT, part.nbytes)
 
 
-def weight_bytes(shape: Shape, weights: str) -> float:
-    """What every step reads of the weights, once: all matrices but the embedding, the head among them."""
+def written_out_bytes(shape: Shape, weights: str) -> float:
+    """All matrices but the embedding, the head among them, with every weight written out."""
     heads = (2 * shape.heads + 2 * shape.kv_heads) * shape.head_dim  # in q, k, v and out
     layer = shape.width * (heads + 3 * shape.ffn)
     return (shape.layers * layer + shape.vocabulary * shape.width) * BITS[weights] / 8
+
+
+def weight_bytes(model: Model, weights: str) -> float:
+    """What every step reads of the weights, once: less where they are kept as codes (docs/decisions/0013)."""
+    layers = [model.head, *(part for at in model.layers for part in (at.qkv, at.out, at.gate_up, at.down))]
+    packed = [layer.nbytes for layer in layers if isinstance(layer, Packed)]
+    return sum(packed) if len(packed) == len(layers) else written_out_bytes(model.shape, weights)
 
 
 def cache_bytes(shape: Shape, weights: str, places: int) -> float:
     """The keys and values of so many tokens, those of all sessions together."""
     item = 4 if weights == "fp32" else 2
     return places * 2 * shape.layers * shape.kv_heads * shape.head_dim * item
-
-
-def step_bytes(shape: Shape, weights: str, places: int) -> float:
-    """The least that a step of any number of rows can read, `places` tokens being cached."""
-    return weight_bytes(shape, weights) + cache_bytes(shape, weights, places)

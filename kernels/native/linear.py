@@ -38,6 +38,11 @@ class Packed:
         checked(found.linear(layer, address(result), address(rows), None, len(rows), threads))
         return result
 
+    @property
+    def nbytes(self) -> int:
+        """What its weights take."""
+        return self._panels.nbytes
+
     def leading(self, outputs: int) -> "Packed":
         """A layer of the first `outputs`, a multiple of PANEL: the same weights, read as far as they go.
 
