@@ -27,8 +27,8 @@ from tests.engine.test_weights import write_gguf
 from tests.engine.tiny import SHAPE, TinyWeights, prompt, tiny
 from tests.roles import draft_reference
 from tests.roles.drafting import planned
+from tests.roles.one_draft import judged, proposal, tree_of
 from tests.roles.test_draft_lossless import LARGE, SMALL, TOKENS, assert_plain, said
-from tests.roles.test_draft_model import judged, proposal, tree_of
 
 SAMPLINGS = [Sampling(1), Sampling(2, 0.8), Sampling(3, 1.2, top_k=30, top_p=0.95)]
 CUT = 200

@@ -12,52 +12,14 @@ from ringroad.actors.drafter.shapes import Shape, beam, branch, make, threshold
 from ringroad.actors.drafter.strategy import Strategy
 from ringroad.actors.drafter.tree import Tree, chain
 from ringroad.actors.engine.engine import Engine, Work
-from ringroad.actors.messages import Close, Consult, Draft, Message, Open, Policy, Proposal, Sampling, Verdict
+from ringroad.actors.messages import Close, Consult, Draft, Open, Policy, Proposal, Sampling, Verdict
 from ringroad.actors.verifier.verifier import Verifier
 from tests import reference
-from tests.engine.tiny import prompt, tiny
 from tests.roles import draft_reference
-from tests.roles.drafting import ensemble, paths, planned
+from tests.roles.drafting import ensemble, planned
+from tests.roles.one_draft import COLD, MODEL, SAMPLINGS, TEXT, WARM, Counted, judged, proposal, tree_of
 
-MODEL = tiny()
-TEXT = prompt(20)
-COLD, WARM = Sampling(1), Sampling(5, 0.8)
-SAMPLINGS = [COLD, WARM, Sampling(6, 1.2, top_k=30, top_p=0.95)]
 LONG = reference.plain_text(MODEL, TEXT, WARM, 16)
-
-
-def proposal(role: ModelDrafter, draft: Draft, sampling: Sampling = WARM, opened: bool = False) -> Proposal:
-    if not opened:
-        role.receive(Open("s", 0, sampling))
-    role.receive(draft)
-    answers: list[Message] = []
-    while role.busy:
-        answers += role.step()
-    (answer,) = answers
-    assert isinstance(answer, Proposal)
-    assert answer.length == draft.base + len(draft.tokens)
-    return answer
-
-
-def judged(budget: int, until: Policy | None = None) -> Draft:
-    return Draft("s", 0, 0, TEXT, budget, until, judged=True)
-
-
-def tree_of(answer: Proposal) -> dict[tuple[int, ...], float]:
-    parents = answer.parents or list(range(-1, len(answer.tokens) - 1))
-    return paths(Tree(answer.tokens, parents, answer.scores))
-
-
-class Counted(Engine):
-    """Counts its steps and their rows."""
-
-    def __init__(self) -> None:
-        super().__init__(MODEL)
-        self.rows: list[int] = []
-
-    def step(self, batch):  # type: ignore[no-untyped-def]
-        self.rows += [len(work.tokens) for work in batch]
-        return super().step(batch)
 
 
 class Said(Strategy):

@@ -7,7 +7,7 @@ from ringroad.actors.drafter.model import ModelDrafter
 from ringroad.actors.drafter.plan import Plan
 from ringroad.actors.messages import Draft, Policy, Sampling
 from tests.roles import draft_reference
-from tests.roles.test_draft_model import COLD, MODEL, SAMPLINGS, TEXT, Counted, judged, proposal, tree_of
+from tests.roles.one_draft import COLD, MODEL, SAMPLINGS, TEXT, Counted, judged, proposal, tree_of
 
 
 def drafter(**options: object) -> ModelDrafter:

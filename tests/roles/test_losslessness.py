@@ -3,9 +3,6 @@
 Exact in fp32 and in bf16, for every drafter, draft length, company and accident.
 """
 
-from collections.abc import Sequence
-from functools import cache
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,113 +10,28 @@ from hypothesis import strategies as st
 from ringroad.actors.colocated import Colocated
 from ringroad.actors.drafter import strategies
 from ringroad.actors.drafter.free import FreeDrafter
-from ringroad.actors.drafter.model import ModelDrafter
-from ringroad.actors.engine.engine import Engine
-from ringroad.actors.engine.model import Model
-from ringroad.actors.messages import Chunk, Counts, Finish, Mode, Policy, Sampling, Speaker, Submit
+from ringroad.actors.messages import Finish, Mode, Policy, Sampling, Speaker, Submit
 from ringroad.actors.role import Role
 from ringroad.actors.router.config import RouterConfig
-from ringroad.actors.verifier.verifier import Verifier
 from ringroad.kernels.linear import Weights
-from tests import reference
-from tests.engine.tiny import prompt, tiny
-
-KINDS: list[Weights] = ["fp32", "bf16"]
-NEVER, ALWAYS = Policy("margin", 0.0), Policy("entropy", -1.0)
-SOMETIMES = Policy("margin", 0.4)
-SAMPLINGS = [
-    Sampling(1, 0.0),
-    Sampling(2, 0.7),
-    Sampling(3, 1.2),
-    Sampling(2**64 - 1, 1.0, top_k=5),
-    Sampling(5, 0.9, top_p=0.8),
-    Sampling(6, 1.2, min_p=0.05),
-    Sampling(7, 0.8, top_k=40, top_p=0.95, min_p=0.01),
-]
-TOKENS = 24
-
-
-def large(kind: Weights) -> Model:
-    return tiny(kind)
-
-
-def small(kind: Weights) -> Model:
-    """The large one, a little shaken: they agree on most tokens."""
-    return tiny(kind, shaken=0.02)
-
-
-def verifier(kind: Weights, chunk: int = 256) -> Verifier:
-    return Verifier(Engine(large(kind)), "large", chunk)
-
-
-def drafter(kind: Weights, chunk: int = 256) -> ModelDrafter:
-    return ModelDrafter(Engine(small(kind)), "small", chunk)
-
-
-def request(
-    sampling: Sampling,
-    mode: Mode = Mode.SPECULATIVE,
-    *,
-    name: str = "s",
-    text: Sequence[int] = (),
-    max_tokens: int = TOKENS,
-    draft_tokens: int | None = None,
-    policy: Policy | None = None,
-    ends: Sequence[int] = (),
-) -> Submit:
-    text = list(text or prompt(10, sampling.seed % 1000))
-    return Submit(name, text, max_tokens, mode, sampling, list(ends), draft_tokens, policy)
-
-
-def text_of(chunks: list[Chunk]) -> list[int]:
-    return [token for chunk in chunks for token in chunk.tokens]
-
-
-def speakers_of(chunks: list[Chunk]) -> list[Speaker]:
-    return [speaker for chunk in chunks for speaker in chunk.speakers]
-
-
-def counts_of(chunks: list[Chunk]) -> Counts:
-    """Of a text that ended as it should: one last chunk, and offsets without a gap."""
-    assert [c.finish is not None for c in chunks] == [False] * (len(chunks) - 1) + [True]
-    offset = 0
-    for chunk in chunks:
-        assert chunk.offset == offset
-        offset += len(chunk.tokens)
-    assert chunks[-1].counts is not None
-    return chunks[-1].counts
-
-
-def generated(submit: Submit, *roles: Role) -> list[Chunk]:
-    return Colocated(RouterConfig(), *roles).generate(submit)[submit.session]
-
-
-@cache
-def _plain(kind: Weights, shaken: float, text: tuple[int, ...], sampling: Sampling, count: int) -> list[int]:
-    return reference.plain_text(tiny(kind, shaken=shaken), text, sampling, count)
-
-
-def plain(kind: Weights, submit: Submit, shaken: float = 0.0) -> list[int]:
-    """What a model alone says, cut at the first end."""
-    text = _plain(kind, shaken, tuple(submit.prompt), submit.sampling, submit.max_tokens)
-    stop = next((i + 1 for i, token in enumerate(text) if token in submit.ends), len(text))
-    return text[:stop]
-
-
-def plainly_routed(kind: Weights, submit: Submit, policy: Policy) -> tuple[list[int], list[Speaker]]:
-    """Routing token by token, each with fresh engines: the small model's, unless the rule consults."""
-    text, who = list(submit.prompt), []
-    while len(who) < submit.max_tokens:
-        found = reference.plain_token(small(kind), text, submit.sampling)
-        consult = (
-            found.margin < policy.threshold if policy.name == "margin" else found.entropy > policy.threshold
-        )
-        who.append(Speaker.LARGE if consult else Speaker.SMALL_KEPT)
-        text.append(
-            reference.plain_token(large(kind), text, submit.sampling).token if consult else found.token
-        )
-    return text[len(submit.prompt) :], who
-
+from tests.engine.tiny import prompt
+from tests.roles.pair import (
+    ALWAYS,
+    KINDS,
+    NEVER,
+    SAMPLINGS,
+    SOMETIMES,
+    TOKENS,
+    counts_of,
+    drafter,
+    generated,
+    plain,
+    plainly_routed,
+    request,
+    speakers_of,
+    text_of,
+    verifier,
+)
 
 # --- the pair -------------------------------------------------------------------------------------
 
@@ -288,65 +200,3 @@ def test_together_as_if_alone(kind: Weights) -> None:
     for submit in submits:
         if submit.mode in (Mode.SPECULATIVE, Mode.LARGE):
             assert alone[submit.session] == plain(kind, submit)
-
-
-# --- accidents ------------------------------------------------------------------------------------
-
-
-class Mortal(Colocated):
-    """A colocated form in which, after some steps, a role is lost or another comes."""
-
-    def __init__(self, *roles: Role, lost: bytes, steps: int, came: tuple[bytes, Role] | None = None) -> None:
-        super().__init__(RouterConfig(), *roles)
-        self._lost, self._left, self._came = lost, steps, came
-        self.happened = False
-
-    def _step(self) -> bool:
-        self._left -= 1
-        if self._left == 0:
-            self.happened = True
-            del self._roles[self._lost]
-            self._router.lose(self._lost)
-            if self._came is not None:
-                address, role = self._came
-                self._roles[address] = role
-                self._router.receive(address, role.hello(), now=0.0)
-        return super()._step() or self._left == 1
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("steps", [1, 2, 3, 5, 8, 13])
-def test_losing_the_drafter_changes_nothing(kind: Weights, steps: int) -> None:
-    submit = request(SAMPLINGS[1], draft_tokens=3)
-    room = Mortal(verifier(kind), drafter(kind), lost=b"drafter-1", steps=steps)
-    chunks = room.generate(submit)["s"]
-    assert room.happened
-    assert text_of(chunks) == plain(kind, submit)
-    assert counts_of(chunks).degraded == ["drafter"]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("steps", [1, 2, 3, 5, 8, 13])
-@pytest.mark.parametrize("mode", [Mode.SPECULATIVE, Mode.LARGE, Mode.ROUTED])
-def test_a_lost_verifier_is_replaced_by_another(kind: Weights, steps: int, mode: Mode) -> None:
-    submit = request(SAMPLINGS[2], mode, draft_tokens=3, policy=SOMETIMES if mode is Mode.ROUTED else None)
-    whole = generated(submit, verifier(kind), drafter(kind))
-    came = (b"verifier-9", verifier(kind))
-    room = Mortal(verifier(kind), drafter(kind), lost=b"verifier-0", steps=steps, came=came)
-    chunks = room.generate(submit)["s"]
-    assert room.happened
-    assert text_of(chunks) == text_of(whole)
-    assert counts_of(chunks).degraded == ["verifier"]
-
-
-@pytest.mark.parametrize("steps", [2, 3, 5, 8])
-@pytest.mark.parametrize("mode", [Mode.SPECULATIVE, Mode.SMALL, Mode.ROUTED])
-def test_a_lost_drafter_is_replaced_by_another(steps: int, mode: Mode) -> None:
-    submit = request(SAMPLINGS[2], mode, draft_tokens=3, policy=SOMETIMES if mode is Mode.ROUTED else None)
-    whole = generated(submit, verifier("bf16"), drafter("bf16"))
-    room = Mortal(verifier("bf16"), drafter("bf16"), drafter("bf16"), lost=b"drafter-1", steps=steps)
-    chunks = room.generate(submit)["s"]
-    assert room.happened
-    assert text_of(chunks) == text_of(whole)
-    if mode is not Mode.SPECULATIVE:
-        assert speakers_of(chunks) == speakers_of(whole), "the other drafter was there to speak"
