@@ -28,5 +28,4 @@ def _company(running: Running, peers: Peers) -> tuple[Address, Address] | None:
     drafter, verifier = running.at[DRAFTER], running.at[VERIFIER]
     if running.state.mode is not Mode.SPECULATIVE or drafter is None or verifier is None:
         return None
-    shared = set(peers[drafter].hello.place) & set(peers[verifier].hello.place)
-    return (drafter, verifier) if shared else None
+    return (drafter, verifier) if peers[drafter].shares(peers[verifier]) else None

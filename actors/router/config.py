@@ -42,7 +42,7 @@ class RouterConfig(BaseModel):
     adapt: bool = True
     # What a drafter does while its guesses are judged: nothing ("serial"), prepare for the likeliest
     # outcome ("ahead"), for the `outcomes` likeliest ("enumerate"), or whichever is measured to be
-    # fastest ("auto"; docs/decisions/0011).
+    # fastest ("auto"; nothing where both roles share their cores; docs/decisions/0011).
     ahead: Literal["auto", "serial", "ahead", "enumerate"] = "auto"
     outcomes: int = Field(default=4, ge=2, le=16)
     policy: PolicyConfig = PolicyConfig()

@@ -22,6 +22,10 @@ class Peer:
     sessions: set[str] = field(default_factory=set)
     meter: Meter = field(default_factory=Meter)
 
+    def shares(self, other: "Peer") -> bool:
+        """Whether both compute on the same cores or device, and so take turns."""
+        return not set(self.hello.place).isdisjoint(other.hello.place)
+
     def leave(self, session: str, now: float) -> None:
         """A session is over."""
         self.sessions.discard(session)

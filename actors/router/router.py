@@ -278,6 +278,8 @@ class Router:
         # What is not judged has no verdict, and what needs no model takes no time worth saving.
         if running.state.mode is not Mode.SPECULATIVE or not (verifier and drafter and drafter.hello.model):
             return 0
+        if self._config.ahead == "auto" and drafter.shares(verifier):
+            return 0  # whoever works ahead there takes the verdict's time
         return verifier.foresight.drafted(name, unread, self._now)
 
     def _tell(self, running: Running, role: str, message: Message) -> None:

@@ -34,6 +34,7 @@ class Pair:
     config: RouterConfig = field(default_factory=lambda: RouterConfig(adapt=False, draft_tokens=3))
     speeds: tuple[float, ...] = (1.0, 1.0, 1.0)
     model: str = "small"
+    place: list[str] = field(default_factory=list)  # of both
     now: float = 0.0
     asked: list[tuple[bytes, Message]] = field(default_factory=list)
     outcomes: list[int] = field(default_factory=list)  # of every draft
@@ -41,8 +42,8 @@ class Pair:
     def __post_init__(self) -> None:
         self.chance = random.Random(1)
         self.router = Router(self.config, lambda to, message: self.asked.append((to, message)))
-        self.hear(DRAFTER, Hello("drafter", self.model))
-        self.hear(VERIFIER, Hello("verifier"))
+        self.hear(DRAFTER, Hello("drafter", self.model, place=self.place))
+        self.hear(VERIFIER, Hello("verifier", place=self.place))
 
     def hear(self, sender: bytes, message: Message) -> None:
         self.router.receive(sender, message, self.now)
@@ -82,6 +83,17 @@ def test_what_is_set_is_what_is_asked_for(ahead: str, outcomes: int) -> None:
     pair.hear(GATE, Submit("t", [1, 2], 30, Mode.ROUTED, Sampling()))
     drafts = {each.session: each.outcomes for _, each in pair.asked if isinstance(each, Draft)}
     assert drafts == {"s": outcomes, "t": 0}, "what nobody judges has no verdict to prepare for"
+
+
+def test_who_shares_cores_works_ahead_when_told_to_alone() -> None:
+    by_itself = Pair(speeds=SPEEDS["own hardware"], place=["core 0"])
+    by_itself.submit("s", 4000)
+    by_itself.run()
+    assert set(by_itself.outcomes) == {0}
+    told = Pair(RouterConfig(adapt=False, ahead="ahead"), place=["core 0"])
+    told.submit("s", 40)
+    told.run()
+    assert set(told.outcomes) == {1}
 
 
 def test_the_wire_carries_it_and_an_older_draft_wants_nothing() -> None:
