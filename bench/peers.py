@@ -7,7 +7,8 @@ cluster take turns with them batch by batch, so a figure counts beside the other
 Peers run from bf16 folders of the same dequantised weights, llama.cpp from the 4-bit files: beside it our
 verifier runs in bf16 and once more in int4. Every cell (batch size, temperature) has prompts of its own, in
 turn from all sets, and the cluster starts anew for every temperature: drafters remember recent texts.
-Our cluster is stopped while a peer works, since an idle Ray takes a tenth of two cores.
+Our cluster is stopped while a peer works, since an idle Ray takes a tenth of two cores; afterwards it
+generates a little of a prompt that nobody measures, since what passes cost is learnt anew after a pause.
 Rates leave out first tokens. Ratios are medians over the batches, at batch 1 means of the sets' medians.
 """
 
@@ -52,6 +53,7 @@ class Group:
 
 VLLM, LLAMA = VENVS / "vllm/bin/python", VENVS / "llama/bin/python"
 EVERY, SINGLE = (1, 8), (1,)
+WARMING = 16  # tokens
 GROUPS = {
     "vllm": Group(VLLM, "vllm_plain.py", ("LARGE",), {"plain": EVERY}, BF16),
     "vllm-draft": Group(
@@ -80,6 +82,7 @@ GROUPS = {
         files=True,
     ),
 }
+WAYS = sorted({way for group in GROUPS.values() for way in group.ways})
 
 
 def command(group: Group, large: str, small: str) -> list[str | Path]:
@@ -114,7 +117,13 @@ def ratios(runs: Runs, ours: list[str], sets: list[str]) -> dict[str, Any]:
     return result
 
 
-def rounds(ours: Mapping[str, Ask], theirs: Mapping[str, Ask], batches: Sequence[Batch], says: str) -> Runs:
+def rounds(
+    ours: Mapping[str, Ask],
+    theirs: Mapping[str, Ask],
+    batches: Sequence[Batch],
+    spare: Iterator[Batch],
+    says: str,
+) -> Runs:
     """Both sides in turn, a batch at a time. While peers work our cluster stands still."""
     found: list[dict[str, Run]] = []
     for turn, batch in enumerate(track(batches, says, transient=True)):
@@ -123,20 +132,24 @@ def rounds(ours: Mapping[str, Ask], theirs: Mapping[str, Ask], batches: Sequence
             with paused() if side is theirs else nullcontext():
                 both |= once(side, batch, turn)
             if side is theirs:
-                warmed(ours, len(batch.prompts), batch.temperature)  # costs are measured anew after a pause
+                warmed(ours, next(spare))
         found.append(both)
     return {name: [both[name] for both in found] for name in (*ours, *theirs)}
 
 
 def row(
-    ours: Mapping[str, Ask], theirs: Mapping[str, Ask], batches: Sequence[Batch], sets: list[str]
+    ours: Mapping[str, Ask],
+    theirs: Mapping[str, Ask],
+    batches: Sequence[Batch],
+    spare: Iterator[Batch],
+    sets: list[str],
 ) -> dict[str, Any]:
     """One batch size at one temperature. A peer's way that fails is left out; the row says why."""
     size, temperature = len(batches[0].prompts), batches[0].temperature
-    warmed(ours, size, temperature)
-    failures = warmed(theirs, size, temperature)
+    warmed(ours, next(spare))
+    failures = warmed(theirs, next(spare))
     working = {name: ask for name, ask in theirs.items() if name not in failures}
-    runs = rounds(ours, working, batches, f"batch {size}, temperature {temperature}")
+    runs = rounds(ours, working, batches, spare, f"batch {size}, temperature {temperature}")
     return {
         "batch": size,
         "temperature": temperature,
@@ -147,12 +160,12 @@ def row(
     }
 
 
-def warmed(ways: Mapping[str, Ask], size: int, temperature: float) -> dict[str, str]:
-    """Has every way generate a little; the reasons of those that could not."""
+def warmed(ways: Mapping[str, Ask], batch: Batch) -> dict[str, str]:
+    """Has every way generate this; the reasons of those that could not."""
     failures: dict[str, str] = {}
     for name, ask in ways.items():
         try:
-            ask(Batch([[1, 2, 3]] * size, 16, temperature))
+            ask(batch)
         except WorkerFailed as failure:
             failures[name] = str(failure)
     return failures
@@ -162,7 +175,9 @@ def rows(name: str, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """All of one group: the peer stays, our clusters change."""
     group, config = GROUPS[name], load_config(args.config)
     singles, eights = args.prompts, max(8, args.prompts // 8 * 8)
-    prompts = mixed(singles + eights)
+    spared = singles + 2, eights + 2 * 8
+    prompts = mixed(singles + eights + sum(spared))
+    measured, others = prompts[: singles + eights], prompts[singles + eights :]
     with worker(*command(group, config.verifier.model, config.drafter.model)) as way:
         asks = {
             f"{name} {each}": (way(**_named(group, each)), sizes)
@@ -174,13 +189,22 @@ def rows(name: str, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
                 target, _ = stack.enter_context(cluster(stack.enter_context(changed(args.config, changes))))
                 client = stack.enter_context(Client(target))
                 ours = {mode: over_grpc(client, mode) for mode in MODES}
-                for size, chosen in ((1, prompts[:singles]), (8, prompts[singles:])):
+                for size, chosen, unseen in (
+                    (1, measured[:singles], others[: spared[0]]),
+                    (8, measured[singles:], others[spared[0] :]),
+                ):
                     theirs = {each: ask for each, (ask, sizes) in asks.items() if size in sizes}
                     work = batches(tokenized(client, chosen), size, args.tokens, temperature)
                     sets = [prompt.set for prompt in chosen] if size == 1 else ["mixed"] * len(work)
-                    found = {"group": name, "ours": weights, "date": now(), **row(ours, theirs, work, sets)}
+                    spare = iter(batches(tokenized(client, unseen), size, WARMING, temperature))
+                    found = {"group": name, "ours": weights, **row(ours, theirs, work, spare, sets)}
                     console.print({key: value for key, value in found.items() if key != "runs"})
                     yield found
+
+
+def cell(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What a row is about."""
+    return tuple(row[key] for key in ("group", "ours", "batch", "temperature"))
 
 
 def _named(group: Group, way: str) -> dict[str, str]:
@@ -212,7 +236,7 @@ def plot(result: dict[str, Any], out: Path) -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=list(GROUPS), default=list(GROUPS))
-    parser.add_argument("--ways", nargs="+", help="of the peers, such as plain; all unless given")
+    parser.add_argument("--ways", nargs="+", choices=WAYS)
     parser.add_argument("--temperatures", nargs="+", type=float, default=[0.0, 1.0])
     parser.add_argument("--prompts", type=int, default=20, help="for each figure; at batch 8, whole batches")
     parser.add_argument("--tokens", type=int, default=128)
@@ -226,14 +250,15 @@ def main() -> None:
     """Runs everything; bench/results/peers.json and .png grow with every group."""
     args, head = arguments(), heading()
     before = json.loads(args.out.read_text())["rows"] if args.add and args.out.exists() else []
-    result = {**head, "prompts": args.prompts, "tokens_each": args.tokens, "rows": before}
+    result: dict[str, Any] = {**head, "rows": before}
     for name in args.only:
         if not GROUPS[name].python.is_file():
             console.print(f"{name} is left out: there is no {GROUPS[name].python}")
             continue
         try:
             for found in rows(name, args):
-                result["rows"].append(found)
+                found |= {"prompts": args.prompts, "tokens_each": args.tokens, **head, "date": now()}
+                result["rows"] = [each for each in result["rows"] if cell(each) != cell(found)] + [found]
                 write(args.out, result)
                 plot(result, args.out)
         except WorkerFailed as failure:

@@ -22,13 +22,16 @@ class Line:
     open: bool = True
 
 
-def likely(tree: Tree, read: Mapping[Path, int], own: float, second: float, count: int) -> list[Line]:
+def likely(
+    tree: Tree, read: Mapping[Path, tuple[int, int]], own: float, second: float, count: int
+) -> list[Line]:
     """The `count` likeliest verdicts on a proposal, the likeliest first.
 
-    A verdict ends at a node none of whose children stays. If the small model has `read` up to there, its
-    own word is among those, and its second choice is the likeliest of the large model's (of equal noise:
-    the runner-up of log q + g); elsewhere its own word is, still to be said. `own` and `second` are how
-    often these are right. The outcomes of SSD (Saguaro), ranked by chance in place of a fixed fan-out;
+    A verdict ends at a node none of whose children stays. Where the small model has `read` up to there, its
+    first and second choice are known: the first is the likeliest word of the large model's, unless it is
+    one of those children, and then the second is (of equal noise: the runner-up of log q + g). Elsewhere
+    its own word is, still to be said. `own` and `second` are how often these are right. The outcomes of SSD
+    (Saguaro), ranked by chance in place of a fixed fan-out;
     of a chain that surely stays, the one of PEARL.
     """
     reach: dict[Path, float] = {(): 1.0}
@@ -43,8 +46,12 @@ def likely(tree: Tree, read: Mapping[Path, int], own: float, second: float, coun
     for path, chance in ends.items():
         if path not in read:
             found.append((chance * own, Line(list(path), -1)))
-        elif (*path, read[path]) not in reach:
-            found.append((chance * second, Line([*path, read[path]], 0)))
+            continue
+        first, runner_up = read[path]
+        if (*path, first) not in reach:
+            found.append((chance * own, Line([*path, first], 0)))
+        elif (*path, runner_up) not in reach:
+            found.append((chance * second, Line([*path, runner_up], 0)))
     return [line for _, line in sorted(found, key=lambda each: -each[0])[:count]]
 
 

@@ -29,6 +29,11 @@ class FreeDrafter:
     @property
     def busy(self) -> bool:
         """Whether `step` has anything to do."""
+        return self.asked
+
+    @property
+    def asked(self) -> bool:
+        """Whether somebody waits for that."""
         return bool(self._outbox)
 
     def hello(self) -> Hello:

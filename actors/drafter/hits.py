@@ -21,6 +21,11 @@ class Hits:
         """The probability that the next guess of a kind is right."""
         return self._right[kind] / self._tried[kind]
 
+    @property
+    def mean(self) -> float:
+        """The same of a guess whose kind is not known."""
+        return sum(self._right) / sum(self._tried)
+
     def saw(self, kind: int, right: bool) -> None:
         """One more guess of a kind, and whether it was right."""
         self._right[kind] += right

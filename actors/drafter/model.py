@@ -7,7 +7,7 @@ from msgspec import structs
 
 from ringroad.actors.drafter.ahead import Ahead, likely
 from ringroad.actors.drafter.branches import Branches
-from ringroad.actors.drafter.chain import BELIEVED, SECOND, UNSEEN, Chain
+from ringroad.actors.drafter.chain import BELIEVED, SECOND, Chain
 from ringroad.actors.drafter.hits import Hits
 from ringroad.actors.drafter.idle import Idle
 from ringroad.actors.drafter.passes import Grower, Guess
@@ -23,8 +23,8 @@ class ModelDrafter(Tenant[Draft]):
     """Answers a Draft with a Proposal.
 
     A Draft may want likely outcomes of its verdict prepared: then, while nobody asks, the drafter reads on
-    behind a chain it has proposed (`ahead.py`). Where the next Draft's text is one of these, so much of the
-    answer is there already. Nothing is prepared behind trees, and where the model was not asked.
+    behind what it has proposed (`ahead.py`). Where the next Draft's text is one of these, so much of the
+    answer is there already. Nothing is prepared behind trees of `shapes/`, and where the model was not asked.
     """
 
     role = "drafter"
@@ -51,7 +51,7 @@ class ModelDrafter(Tenant[Draft]):
     @property
     def busy(self) -> bool:
         """Whether `step` has anything to do."""
-        return super().busy or self._idle.busy
+        return self.asked or self._idle.busy
 
     def hello(self) -> Hello:
         """Who this is, how full, and what it learns from."""
@@ -59,7 +59,7 @@ class ModelDrafter(Tenant[Draft]):
 
     def step(self) -> list[Message]:
         """One forward pass for every question in hand, else one to prepare; the answers there are."""
-        if not super().busy:
+        if not self.asked:
             self._idle.step()
         return super().step()
 
@@ -154,9 +154,9 @@ class ModelDrafter(Tenant[Draft]):
         draft, grower = task.ask, self._growers[task.ask.session]
         if not draft.outcomes or self._ways.shape is not None:
             return
-        stem, share = grower.stem.tokens, self._hits.share
-        read = {tuple(stem[:i]): token for i, token in enumerate(grower.second)}
-        lines = likely(tree, read, share(UNSEEN), share(SECOND), draft.outcomes)
+        stem = grower.stem.tokens
+        read = {tuple(stem[:i]): words for i, words in enumerate(zip(stem, grower.second, strict=False))}
+        lines = likely(tree, read, self._hits.mean, self._hits.share(SECOND), draft.outcomes)
         room = self._engine.model.shape.context - task.length
         ids = frequent(self._held[draft.session].text, self._ways.vocabulary)
         self._idle.begin(draft.session, Ahead(draft, task.length, lines, room, ids))

@@ -67,6 +67,11 @@ class Tenant(Generic[Ask]):
     @property
     def busy(self) -> bool:
         """Whether `step` has anything to do."""
+        return self.asked
+
+    @property
+    def asked(self) -> bool:
+        """Whether somebody waits for that."""
         return bool(self._tasks or self._outbox)
 
     def hello(self) -> Hello:

@@ -81,7 +81,7 @@ class Budget:
         `anyhow` it may be overdrawn, by the price of two.
         """
         self._credit = min(self._credit, 2.0 * price)
-        if self._credit < (-2.0 * price if anyhow else price):
+        if self._credit < (-price if anyhow else price):
             return False
         self._credit -= price
         return True

@@ -2,7 +2,8 @@
 
 Where drafter and verifier compute on the same cores or device, a consult that goes ahead slows the
 drafts of others down, and theirs need a pass of their own later, which costs little less than one for
-all. So sessions there wait for each other: each for one draft of every other at most.
+all. So sessions there wait for each other: each for one draft of every other at most, and not for one
+that takes unusually long.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,14 +13,16 @@ from ringroad.actors.router.members import Address, Peer, Running
 from ringroad.actors.router.session import DRAFTER, VERIFIER, drafts
 
 Peers = Mapping[Address, Peer]
+PATIENCE = 1.0  # seconds; a draft takes less, unless its drafter hangs
 
 
-def ready(waiting: Iterable[str], running: Mapping[str, Running], peers: Peers) -> list[str]:
-    """Of sessions whose consults wait, those of whose company nobody drafts any more."""
+def ready(waiting: Iterable[str], running: Mapping[str, Running], peers: Peers, now: float) -> list[str]:
+    """Of sessions whose consults wait, those of whose company nobody drafts any more; `now` in seconds."""
     names = list(waiting)
     if not names:
         return []
-    drafting = {_company(each, peers) for each in running.values() if drafts(each.state)} - {None}
+    young = (each for each in running.values() if drafts(each.state) and now - each.drafted < PATIENCE)
+    drafting = {_company(each, peers) for each in young} - {None}
     return [name for name in names if _company(running[name], peers) not in drafting]
 
 

@@ -38,7 +38,8 @@ class Foresight:
         """Outcomes to prepare for in a round whose drafter is sent so many tokens to read."""
         mine = self._round(session, tokens, now)
         mine.contest = self._contest()
-        mine.way = mine.contest.choose(len(self._rounds))
+        drafting = sum(each is mine or each.before is not None for each in self._rounds.values())
+        mine.way = mine.contest.choose(drafting)
         return self.ways[mine.way]
 
     def consulted(self, session: str, tokens: int, now: float) -> None:

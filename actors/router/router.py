@@ -65,22 +65,23 @@ class Router:
         self._now = now
         for message in messages:
             self._act(sender, message)
-        for name in ready(self._waiting, self._running, self._peers):
-            self._tell(self._running[name], VERIFIER, self._waiting.pop(name))
+        self._send_consults()
 
     def tick(self, now: float) -> None:
         """Takes peers that have been silent too long for dead, and tells gateways who is there."""
+        self._now = now
         heard = self._gateways | {address: peer.heard for address, peer in self._peers.items()}
         for address, when in heard.items():
             if now - when > self._config.lost_after_seconds:
                 self.lose(address)
+        self._send_consults()
         for gateway in self._gateways:
             self._send(gateway, self.roster())
 
     def lose(self, address: Address) -> None:
         """A peer or gateway is gone: its sessions move, or end with it."""
         self._leave(address)
-        self.receive_all(address, [], self._now)
+        self._send_consults()
 
     def roster(self) -> Roster:
         """Who is there."""
@@ -183,6 +184,8 @@ class Router:
         load = Load(drafter.meter, verifier.meter, len(drafter.sessions), len(verifier.sessions))
         unread = state.length - (state.drafter.has or 0) + 1  # after the verdict that comes now
         budget = self._budget.choose(running.pace, load, unread, state.limit - state.length)
+        if running.begins and sum(self._running[other].begins for other in verifier.sessions) > 1:
+            budget = 0  # of those that come together nobody knows yet how many they are
         self._advance(name, events.Allowed(budget))
 
     def _asking(self, peer: Peer) -> int:
@@ -240,8 +243,9 @@ class Router:
             case events.AskDraft(epoch, base, budget, until):
                 tokens = running.tokens[base:]
                 judged = running.state.mode is Mode.SPECULATIVE
-                ahead = self._outcomes(name, running, len(tokens))
-                draft = Draft(name, epoch, base, tokens, budget, until, judged, running.successors, ahead)
+                outcomes = self._outcomes(name, running, len(tokens))
+                draft = Draft(name, epoch, base, tokens, budget, until, judged, running.successors, outcomes)
+                running.drafted = self._now
                 self._tell(running, DRAFTER, draft)
             case events.AskVerdict(epoch, base, guesses, parents):
                 tokens = running.tokens[base:]
@@ -281,6 +285,11 @@ class Router:
         if self._config.ahead == "auto" and drafter.shares(verifier):
             return 0  # whoever works ahead there takes the verdict's time
         return verifier.foresight.drafted(name, unread, self._now)
+
+    def _send_consults(self) -> None:
+        """Those that wait for nobody."""
+        for name in ready(self._waiting, self._running, self._peers, self._now):
+            self._tell(self._running[name], VERIFIER, self._waiting.pop(name))
 
     def _tell(self, running: Running, role: str, message: Message) -> None:
         address = running.at[role]

@@ -86,17 +86,24 @@ def runner_up(text: list[int]) -> int:
 def test_the_likeliest_outcomes_come_first() -> None:
     """A chain 7 8 of which the model has read all but its last, second choices 4 (of 7) and 5 (of 8)."""
     guesses = Tree([7, 8], [-1, 0], [0.6, 0.3])
-    lines = likely(guesses, {(): 4, (7,): 5}, own=0.8, second=0.5, count=9)
+    lines = likely(guesses, {(): (7, 4), (7,): (8, 5)}, own=0.8, second=0.5, count=9)
     # 0.3 * 0.8 = 0.24 beats (1 - 0.6) * 0.5 = 0.2 beats (0.6 - 0.3) * 0.5 = 0.15
     assert [(line.path, line.guesses) for line in lines] == [([7, 8], -1), ([4], 0), ([7, 5], 0)]
-    assert [line.path for line in likely(guesses, {(): 4, (7,): 5}, 0.6, 0.5, 1)] == [[4]]
+    assert [line.path for line in likely(guesses, {(): (7, 4), (7,): (8, 5)}, 0.6, 0.5, 1)] == [[4]]
 
 
 def test_a_second_choice_that_is_a_guess_is_an_outcome_as_one() -> None:
     """Where it stays, what follows is the small model's own word."""
     tree = Tree([7, 4], [-1, -1], [0.6, 0.3])
-    lines = likely(tree, {(): 4}, own=0.8, second=0.5, count=9)
+    lines = likely(tree, {(): (7, 4)}, own=0.8, second=0.5, count=9)
     assert [(line.path, line.guesses) for line in lines] == [([7], -1), ([4], -1)]
+
+
+def test_a_first_choice_that_is_no_guess_is_the_likeliest_word() -> None:
+    """It was too unlikely to be proposed; where its parent is the last that stays it is not, any more."""
+    guesses = Tree([7], [-1], [0.6])
+    lines = likely(guesses, {(): (7, 4), (7,): (8, 5)}, own=0.8, second=0.5, count=9)
+    assert [(line.path, line.guesses) for line in lines] == [([7, 8], 0), ([4], 0)]
 
 
 # --- hits -----------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from ringroad.actors.messages import (
     Verdict,
 )
 from ringroad.actors.router.config import RouterConfig
+from ringroad.actors.router.contest import REST
 from ringroad.actors.router.foresight import Foresight
 from ringroad.actors.router.router import Router
 
@@ -229,3 +230,17 @@ def test_loads_are_contested_apart() -> None:
         for i in range(count):
             foresight.drafted(str(i), 1, 0.0)
     assert set(foresight._contests) == {1, 2, 3, 4}
+
+
+def test_who_never_drafts_does_not_slow_the_contest_down() -> None:
+    foresight = Foresight((0, 1))
+    for name in "bcdefgh":
+        foresight.consulted(name, 1, 0.0)
+    first = next(i for i in range(1000) if _round_of(foresight, "a", float(i)) == 1)
+    assert first < 2 * REST
+
+
+def _round_of(foresight: Foresight, session: str, now: float) -> int:
+    outcomes = foresight.drafted(session, 1, now)
+    foresight.judged(session, 1, now + 1.0)
+    return outcomes

@@ -124,3 +124,23 @@ def test_plain_sessions_teach_what_plain_costs() -> None:
     pair.budgets.clear()
     pair.submit(max_tokens=50)
     assert pair.budgets[0] > 0
+
+
+def test_of_those_that_come_together_only_the_first_is_drafted_for_at_once() -> None:
+    pair = Pair()
+    pair.submit(max_tokens=60)  # so that guessing is known to pay
+    for name in "abc":
+        pair.router.receive(GATE, Submit(name, [1], 60, Mode.SPECULATIVE, Sampling()), 0.0)
+    drafts = [message.session for _, message in pair.asked if isinstance(message, Draft)]
+    consults = [message.session for _, message in pair.asked if isinstance(message, Consult)]
+    assert (drafts, consults) == (["a"], ["b", "c"])
+
+
+def test_a_strange_first_text_does_not_decide_for_the_next() -> None:
+    pair = Pair(right=False)
+    pair.submit(max_tokens=16)
+    pair.right = True
+    pair.budgets.clear()
+    pair.submit(max_tokens=100)
+    assert pair.budgets[0] > 0
+    assert len(pair.budgets) < 30

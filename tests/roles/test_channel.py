@@ -33,7 +33,7 @@ def spoke() -> Iterator[Callable[[Callable[[], str]], Spoke]]:
     made: list[Spoke] = []
 
     def make(locate: Callable[[], str]) -> Spoke:
-        made.append(Spoke(locate, lambda: Hello("drafter", "m")))
+        made.append(Spoke(locate, lambda: Hello("drafter", "m"), ["core 1"]))
         return made[-1]
 
     yield make
@@ -62,6 +62,7 @@ def test_a_spoke_greets_and_both_ways_carry(hub: Hub, spoke: Callable[[Callable[
     assert isinstance(hello, Hello)
     assert (hello.role, hello.model) == ("drafter", "m")
     assert hello.memory_bytes > 1_000_000
+    assert hello.place == ["core 1"]
     hub.send(sender, Welcome("r"))
     hub.send(sender, Close("s"))
     hub.flush()

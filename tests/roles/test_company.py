@@ -14,6 +14,7 @@ from ringroad.actors.messages import (
     Submit,
     Verdict,
 )
+from ringroad.actors.router.company import PATIENCE
 from ringroad.actors.router.config import RouterConfig
 from ringroad.actors.router.router import Router
 
@@ -27,6 +28,7 @@ class Hub:
     def __init__(self, *sessions: str, drafter: list[str] = SHARED, verifier: list[str] = SHARED) -> None:
         """The sessions have read their prompts and have one token."""
         self.sent: list[tuple[bytes, Message]] = []
+        self.now = 0.0
         self.router = Router(RouterConfig(until=None), lambda to, message: self.sent.append((to, message)))
         self.hears(DRAFT, Hello("drafter", place=drafter))
         self.hears(JUDGE, Hello("verifier", place=verifier))
@@ -36,7 +38,7 @@ class Hub:
                 turn(name)
 
     def hears(self, sender: bytes, *messages: Message) -> None:
-        self.router.receive_all(sender, messages, 0.0)
+        self.router.receive_all(sender, messages, self.now)
         for to, each in self.sent:
             if to == DRAFT and isinstance(each, Draft):
                 self.drafts[each.session] = each
@@ -124,6 +126,18 @@ def test_nobody_waits_for_small_sessions() -> None:
     hub.begin("b", Mode.SMALL, prompt=1)
     hub.asked()
     hub.propose("a")
+    assert hub.asked() == ["a"]
+
+
+def test_nobody_waits_long_for_a_drafter_that_hangs() -> None:
+    hub = Hub("a", "b")
+    hub.asked()
+    hub.propose("a")
+    hub.now = 0.9 * PATIENCE
+    hub.router.tick(hub.now)
+    assert hub.asked() == []
+    hub.now = 1.1 * PATIENCE
+    hub.router.tick(hub.now)
     assert hub.asked() == ["a"]
 
 

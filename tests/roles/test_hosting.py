@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -22,24 +23,31 @@ class Fake:
     ends: int = 4  # steps
     place: threading.Event = field(default_factory=threading.Event)
     inbox: "queue.SimpleQueue[Sequence[Message]]" = field(default_factory=queue.SimpleQueue)
-    asked: list[Message] = field(default_factory=list)
+    questions: list[Message] = field(default_factory=list)
+    idle: bool = False  # whether there is always something to do
+    takes: float = 0.0  # seconds of a step
     steps: list[set[str]] = field(default_factory=list)
     during: dict[int, str] = field(default_factory=dict)  # who asks while a step runs
 
     @property
     def busy(self) -> bool:
-        return bool(self.asked)
+        return bool(self.questions) or self.idle
+
+    @property
+    def asked(self) -> bool:
+        return bool(self.questions)
 
     def hello(self) -> Hello:
         return Hello("verifier")
 
     def receive(self, message: Message) -> None:
-        self.asked.append(message)
+        self.questions.append(message)
 
     def step(self) -> list[Message]:
         if len(self.steps) in self.during:
             self.inbox.put([Close(self.during[len(self.steps)])])
-        answers, self.asked = self.asked, []
+        time.sleep(self.takes)
+        answers, self.questions = self.questions, []
         self.steps.append({answer.session for answer in answers if isinstance(answer, Close)})
         if len(self.steps) == self.ends:
             self.place.set()
@@ -71,3 +79,18 @@ def test_those_who_do_not_come_back_are_not_waited_for_long(monkeypatch: pytest.
     monkeypatch.setattr(hosting, "COMPANY_SECONDS", 0.01)
     role = Fake(again=frozenset("a"), late=0.3, ends=3, during={0: "b"})
     assert role.run("a") == [{"a"}, {"b"}, {"a"}]
+
+
+def test_a_long_step_is_worth_a_longer_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hosting, "COMPANY_SECONDS", 0.0)
+    monkeypatch.setattr(hosting, "COMPANY_SHARE", 100.0)
+    role = Fake(again=frozenset("a"), late=0.05, ends=2, during={0: "b"}, takes=0.02)
+    assert role.run("a") == [{"a"}, {"a", "b"}]
+
+
+def test_who_has_spare_work_alone_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hosting, "COMPANY_SECONDS", 30.0)
+    role = Fake(ends=3, idle=True)
+    began = time.monotonic()
+    assert role.run("a") == [{"a"}, set(), set()]
+    assert time.monotonic() - began < 10.0
