@@ -3,18 +3,18 @@
 from dataclasses import dataclass, field
 from math import inf, log, sqrt
 
-TRY = 6.0  # rounds of each session; and of the best way before it, for comparison, at least as many
+TRY = 6.0  # rounds of each session; half of them must be seen, and of the best way before it as many
 REST = 32.0  # rounds between tries while nothing is known
-LONGEST = 4096.0  # rounds between tries, in the end: of what costs more than the best,
-SOONEST = 256.0  # and of what costs less, to which a change of load should lead back soon
-MEMORY = 32.0  # tries
-SURPRISE = 3.0  # standard deviations: something else may have changed,
-LEFT = 2.0  # and the tries before count for so many
-FEWEST = 3.0  # tries that a change takes
-GUESSED = 0.3  # the standard deviation of a try's gain before any was seen,
-WEIGHT = 2.0  # and how many tries that is worth
+LONGEST = 4096.0  # rounds between tries of what costs more than the best, in the end
+SOONEST = 256.0  # the same of what costs less, to which a change of load should lead back soon
+MEMORY = 32.0  # tries that are remembered
+SURPRISE = 3.0  # standard deviations from which on something else seems to have changed
+LEFT = 2.0  # tries that those before a surprise still count for
+FEWEST = 3.0  # tries that a change of the best way takes
+GUESSED = 0.3  # the standard deviation of a try's gain before any was seen
+WEIGHT = 2.0  # tries that this guess is worth
 CLEAR = log(1.03)  # the gain that is worth a change
-SURE = 2.0  # standard errors
+SURE = 2.0  # standard errors of a mean between which it may really lie
 
 
 @dataclass

@@ -8,8 +8,8 @@ from torch import Tensor
 from ringroad.kernels.codes import Codes
 from ringroad.kernels.native.library import BF16, CODED4, CODED8, INT4, Linear, address, checked, library
 
-PANEL, LANES, GROUP = 64, 16, 32
-CODED4_GROUP, CODED8_GROUP = 32, 16  # inputs that share a scale in codes.h
+PANEL, LANES, GROUP = 64, 16, 32  # of linear.c and vector.h; GROUP: inputs that share an int4 scale
+CODED4_GROUP, CODED8_GROUP = 32, 16  # inputs that share a scale of codes, in codes.h
 
 
 def fits(outputs: int, inputs: int, gated: bool = False) -> bool:
