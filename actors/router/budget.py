@@ -26,7 +26,6 @@ class Budget:
     ceiling: int  # guesses a round at most
     _all: Record = field(default_factory=of_all)
     _credit: float = 0.0  # seconds
-    _first_rounds: int = 8  # to be spent on learning what drafting costs, while a session is alone
 
     def pace(self) -> Pace:
         """A new session's, which is expected to do as the others did."""
@@ -44,8 +43,8 @@ class Budget:
         if not self.ceiling or not load.knows_plain:
             pace.trying = False
             return 0  # what the plain path costs is measured, never only inferred
-        if load.verifier_sessions == 1 and self._first_rounds and not load.knows_drafting:
-            self._first_rounds -= 1
+        if load.verifier_sessions == 1 and load.drafting.lessons and not load.knows_drafting:
+            load.drafting.lessons -= 1
             pace.trying = False
             return min(self.ceiling, load.ceiling, FIRST)  # and so is drafting
         found = self._plans(pace, load)

@@ -128,6 +128,7 @@ class Meter:
     """
 
     curve: Curve = field(default_factory=Curve)
+    lessons: int = 8  # rounds that a lone session may still spend on learning what passes cost
     _part: dict[bool, float] = field(default_factory=lambda: {True: 1.0, False: 1.0})
 
     def observe(self, took: Pass, sessions: int | None, guessing: bool) -> None:

@@ -26,6 +26,7 @@ from ringroad.actors.router import events, session
 from ringroad.actors.router.budget import Budget
 from ringroad.actors.router.company import ready
 from ringroad.actors.router.config import RouterConfig
+from ringroad.actors.router.costs import Meter
 from ringroad.actors.router.forecasts import Load
 from ringroad.actors.router.foresight import Foresight
 from ringroad.actors.router.members import Address, Peer, Running
@@ -48,6 +49,7 @@ class Router:
         self._until = config.until.policy() if config.until else None
         self._budget = Budget(config.draft_tokens)
         self._peers: dict[Address, Peer] = {}
+        self._meters: dict[tuple[str, ...], Meter] = {}  # by role, model and place
         self._gateways: dict[Address, float] = {}  # when each was last heard
         self._running: dict[str, Running] = {}
         self._now = 0.0  # of the message in hand
@@ -206,7 +208,9 @@ class Router:
         # meeting has a name of its own.
         self._meetings += 1
         welcome = f"{self._name}.{self._meetings}"
-        peer = self._peers[sender] = Peer(hello, now, welcome, Foresight(self._config.ways))
+        # Who comes back, or takes another's place, costs what is known already.
+        meter = self._meters.setdefault((hello.role, hello.model, *hello.place), Meter())
+        peer = self._peers[sender] = Peer(hello, now, welcome, Foresight(self._config.ways), meter=meter)
         self._send(sender, Welcome(peer.welcome))  # before any session: it voids what came earlier
         for gateway in self._gateways:
             self._send(gateway, self.roster())
@@ -279,7 +283,7 @@ class Router:
     def _outcomes(self, name: str, running: Running, unread: int) -> int:
         """How many outcomes of the coming verdict a drafter that reads so many tokens is to prepare for."""
         drafter, verifier = self._pair(running)
-        # What is not judged has no verdict, and what needs no model takes no time worth saving.
+        # What is not judged has no verdict; what needs no model takes no time.
         if running.state.mode is not Mode.SPECULATIVE or not (verifier and drafter and drafter.hello.model):
             return 0
         if self._config.ahead == "auto" and drafter.shares(verifier):

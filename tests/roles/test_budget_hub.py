@@ -39,7 +39,10 @@ class Pair:
     def __post_init__(self) -> None:
         self.router = Router(self.config, lambda to, message: self.asked.append((to, message)))
         for role in (DRAFTER, VERIFIER):
-            self.router.receive(role, Hello(role.decode()), 0.0)
+            self.meet(role)
+
+    def meet(self, role: bytes, model: str = "") -> None:
+        self.router.receive(role, Hello(role.decode(), model), 0.0)
 
     def submit(self, mode: Mode = Mode.SPECULATIVE, max_tokens: int = 400, budget: int | None = None) -> None:
         submit = Submit("s", [1], max_tokens, mode, Sampling(), draft_tokens=budget)
@@ -144,3 +147,18 @@ def test_a_strange_first_text_does_not_decide_for_the_next() -> None:
     pair.submit(max_tokens=100)
     assert pair.budgets[0] > 0
     assert len(pair.budgets) < 30
+
+
+@pytest.mark.parametrize("model", ["", "other"])
+def test_drafters_that_come_and_go_are_used_every_time(model: str) -> None:
+    """The first pass of each reads the prompt, and says little of what guesses cost."""
+    pair = Pair()
+    for time in range(12):
+        pair.budgets.clear()
+        pair.first_pass = Pass(0.3, 150, 1, 8)
+        pair.submit(max_tokens=100)
+        assert sum(count > 0 for count in pair.budgets) >= len(pair.budgets) - 4, time
+        assert len(pair.budgets) < 30, time
+        for role in (DRAFTER, VERIFIER):
+            pair.router.lose(role)
+            pair.meet(role, f"{model}{time}" if model else "")
