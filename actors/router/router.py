@@ -220,8 +220,7 @@ class Router:
 
     def _assign(self, name: str, role: str) -> None:
         """Gives a session that lacks a role one of those that are there."""
-        address = self._least_busy(role)
-        running = self._running.get(name)
+        address, running = self._least_busy(role), self._running.get(name)
         if address is None or running is None:
             return
         running.at[role] = address
@@ -296,6 +295,5 @@ class Router:
             self._tell(self._running[name], VERIFIER, self._waiting.pop(name))
 
     def _tell(self, running: Running, role: str, message: Message) -> None:
-        address = running.at[role]
-        if address is not None:
+        if (address := running.at[role]) is not None:
             self._send(address, message)
