@@ -49,8 +49,10 @@ class Budget:
             return min(self.ceiling, load.ceiling, FIRST)  # and so is drafting
         found = self._plans(pace, load)
         best = min(found, key=lambda plan: plan.excess)
-        rounds_left = min(left, HORIZON) / best.tokens
-        if -best.excess * rounds_left <= load.reading(unread):
+        # Who reads for it goes over from none to some: where that pays for all, tokens are still worth what
+        # they cost without guesses.
+        gain = -min(best.excess, best.common_excess) * min(left, HORIZON) / best.tokens
+        if gain <= load.reading(unread):
             return self._try(pace, load, unread, found)
         pace.trying = False
         return best.guesses

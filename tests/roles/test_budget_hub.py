@@ -44,8 +44,14 @@ class Pair:
     def meet(self, role: bytes, model: str = "") -> None:
         self.router.receive(role, Hello(role.decode(), model), 0.0)
 
-    def submit(self, mode: Mode = Mode.SPECULATIVE, max_tokens: int = 400, budget: int | None = None) -> None:
-        submit = Submit("s", [1], max_tokens, mode, Sampling(), draft_tokens=budget)
+    def submit(
+        self,
+        mode: Mode = Mode.SPECULATIVE,
+        max_tokens: int = 400,
+        budget: int | None = None,
+        prompt: int = 1,
+    ) -> None:
+        submit = Submit("s", [1] * prompt, max_tokens, mode, Sampling(), draft_tokens=budget)
         self.router.receive(GATE, submit, 0.0)
         self.run()
 
@@ -162,3 +168,16 @@ def test_drafters_that_come_and_go_are_used_every_time(model: str) -> None:
         for role in (DRAFTER, VERIFIER):
             pair.router.lose(role)
             pair.meet(role, f"{model}{time}" if model else "")
+
+
+@pytest.mark.parametrize("prompt", [50, 150])
+def test_a_lone_session_is_worth_reading_a_prompt_for(prompt: int) -> None:
+    """Where a guess is cheap and right, whatever little it brings beyond the best there is."""
+    pair = Pair(draft_seconds=0.015)
+    pair.first_pass = Pass(0.0013 * prompt, prompt, 1, 4)
+    pair.submit(max_tokens=60, prompt=prompt)
+    pair.budgets.clear()
+    pair.first_pass = Pass(0.0013 * prompt, prompt, 1, 8)
+    pair.submit(max_tokens=60, prompt=prompt)
+    assert pair.budgets[0] > 0
+    assert len(pair.budgets) < 15
