@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import triton
@@ -113,20 +114,14 @@ def draws() -> Iterator[Variant]:
     for kind in ("bf16", "fp32"):
         types = typed(f"logits *{kind}, peaks *fp32, vocabulary i32, row_stride i32")
         yield Variant(peaks_kernel, f"{kind} logits", types, {"SPAN": SPAN})
-    for kind in ("bf16", "fp32"):
+    outputs = ((best_kernel, "scores *fp32, tokens *i32"), (noisy_kernel, "out *fp32"))
+    for (kernel, out), kind in product(outputs, ("bf16", "fp32")):
         types = typed(
             f"logits *{kind}, peaks *fp32, seeds *u64, streams *u64, positions *i64, temperatures *fp32, "
-            "floors *fp32, scores *fp32, tokens *i32, vocabulary i32, row_stride i32"
+            f"floors *fp32, {out}, vocabulary i32, row_stride i32"
         )
         sizes = {"SPANS": 64, "SPAN": SPAN, "SLICE": SLICE}
-        yield Variant(best_kernel, f"{kind} logits, up to 262,144 tokens", types, sizes)
-    for kind in ("bf16", "fp32"):
-        types = typed(
-            f"logits *{kind}, peaks *fp32, seeds *u64, streams *u64, positions *i64, temperatures *fp32, "
-            "floors *fp32, out *fp32, vocabulary i32, row_stride i32"
-        )
-        sizes = {"SPANS": 64, "SPAN": SPAN, "SLICE": SLICE}
-        yield Variant(noisy_kernel, f"{kind} logits, up to 262,144 tokens", types, sizes)
+        yield Variant(kernel, f"{kind} logits, up to 262,144 tokens", types, sizes)
     for rows in (1, 16, 64):
         types = typed(
             "scores *fp32, tokens *i32, first *i32, guesses *i32, parents *i32, drawn *i32, kept *i32, "

@@ -2,36 +2,23 @@
 
 import math
 import struct
-from collections.abc import Iterator
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ringroad.kernels import native
 from ringroad.kernels.noise import TINY, gumbel, noisy_argmax
 from tests import reference
+
+pytestmark = pytest.mark.usefixtures("both_readings")
 
 DOC = Path(__file__).parents[2] / "docs" / "noise.md"
 ONES = 2**64 - 1
 
 words = st.integers(0, ONES)
 positions = st.integers(0, 2**40)
-
-
-@pytest.fixture(scope="module", params=["native", "torch"], autouse=True)
-def _by(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Both ways of reading a vocabulary: a machine without the C kernels must give the same."""
-    if request.param == "native":
-        if native.library() is None:
-            pytest.skip("no AVX-512 bf16, or the kernels were not built")
-        yield
-        return
-    with patch("ringroad.kernels.native.reads", return_value=False):
-        yield
 
 
 def vectors() -> list[list[str]]:

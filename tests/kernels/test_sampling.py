@@ -1,8 +1,6 @@
 """Drawing a token: against the reference, and what each truncation leaves."""
 
 import math
-from collections.abc import Iterator
-from unittest.mock import patch
 
 import pytest
 import torch
@@ -10,23 +8,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ringroad.actors.messages import Sampling
-from ringroad.kernels import native
 from ringroad.kernels.sampling import CANDIDATES, draw, survey, truncate
 from tests import reference
 
+pytestmark = pytest.mark.usefixtures("both_readings")
+
 CLOSE = 1e-4  # nearer to a cut than this, fp32 may fall on either side
-
-
-@pytest.fixture(scope="module", params=["native", "torch"], autouse=True)
-def _by(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Both ways of reading a vocabulary: a machine without the C kernels must give the same."""
-    if request.param == "native":
-        if native.library() is None:
-            pytest.skip("no AVX-512 bf16, or the kernels were not built")
-        yield
-        return
-    with patch("ringroad.kernels.native.reads", return_value=False):
-        yield
 
 
 def left(logits: torch.Tensor) -> set[int]:
