@@ -43,6 +43,8 @@ class Budget:
         if not self.ceiling or not load.knows_plain:
             pace.trying = False
             return 0  # what the plain path costs is measured, never only inferred
+        if load.verifier_sessions == 1:
+            load.drafting.doubt(load.judging.curve.at(1.0), unread)
         if load.verifier_sessions == 1 and load.drafting.lessons and not load.knows_drafting:
             load.drafting.lessons -= 1
             pace.trying = False

@@ -10,8 +10,11 @@ NEWEST = 0.2  # the weight of a new pass in a mean of its like
 FLOOR = 0.5  # of the fewest rows' seconds: fewer rows than any seen cost no less
 FORGOTTEN = 0.01  # of NEWEST
 LATELY = 200.0  # passes ago
+OLD = 0.1  # the weight, in passes, of what was seen before that
+PATIENCE = 3200  # rounds of others without a pass of its own, before it is looked at again
+LOOKS = 3  # lessons then: the first reads what was missed, and says little of the others
 ENOUGH = 3.0  # passes
-ALIKE = 1.4  # as a ratio of rows
+ALIKE = 1.4  # as a ratio of rows, or of seconds
 SURPRISE = 2.0  # how far above its like a pass counts; a hiccup of the machine is no news
 
 
@@ -45,23 +48,26 @@ class Curve:
         """Takes in one pass."""
         # Every count up to eight is its own; from there on four to an octave.
         key = took.rows if took.rows <= 8 else round(4 * log2(took.rows)) - 4
-        bucket = self._buckets.setdefault(key, Bucket(took.rows, took.seconds))
+        bucket = self._buckets.setdefault(key, Bucket(took.rows, took.seconds, seen=self._passes))
+        if self._old(bucket) and not _alike(took.seconds, bucket.seconds):
+            self._renew(took.seconds, bucket.seconds)
         bucket.observe(took)
         self._passes += 1.0 / max(1, took.sessions)
         bucket.seen = self._passes
         self._points = list(_rising(sorted(self._buckets.values(), key=lambda bucket: bucket.rows)))
 
+    def age(self) -> None:
+        """What is known is of another time."""
+        self._passes += LATELY + 1.0
+
     def knows(self, rows: float) -> bool:
         """Whether passes of about so many rows were seen lately."""
-        lately = [
-            b.rows for b in self._buckets.values() if b.count >= ENOUGH and self._passes - b.seen <= LATELY
-        ]
-        return any(1 / ALIKE <= rows / known <= ALIKE for known in lately)
+        return any(_alike(rows, known) for known in self._known())
 
     @property
     def least(self) -> float:
-        """Fewest rows of which enough passes were seen, whenever that was; infinite before."""
-        return min((b.rows for b in self._buckets.values() if b.count >= ENOUGH), default=inf)
+        """Fewest rows of which enough passes were seen lately; infinite before."""
+        return min(self._known(), default=inf)
 
     @property
     def most(self) -> float:
@@ -90,6 +96,23 @@ class Curve:
             return 0.0
         left, right = max(self._points[0][0], rows / 2.0), max(2.0 * rows, 2.0 * self._points[0][0])
         return (self.at(right) - self.at(left)) / (right - left)
+
+    def _known(self) -> list[float]:
+        """Rows of passes of which enough were seen lately."""
+        return [b.rows for b in self._buckets.values() if b.count >= ENOUGH and not self._old(b)]
+
+    def _old(self, bucket: Bucket) -> bool:
+        return self._passes - bucket.seen > LATELY
+
+    def _renew(self, now: float, then: float) -> None:
+        """What is old is taken to have changed as that which is seen again, until it is seen itself."""
+        for bucket in filter(self._old, self._buckets.values()):
+            bucket.seconds *= min(now / then, SURPRISE) if then else 1.0
+            bucket.count = OLD
+
+
+def _alike(one: float, other: float) -> bool:
+    return one <= ALIKE * other and other <= ALIKE * one
 
 
 def _wide(points: list[tuple[float, float]], end: int, step: int) -> int:
@@ -129,11 +152,14 @@ class Meter:
 
     curve: Curve = field(default_factory=Curve)
     lessons: int = 8  # rounds that a lone session may still spend on learning what passes cost
+    _then: float = 0.0  # seconds of a plain round when it made its last pass
+    _rounds: int = 0  # since then
     _part: dict[bool, float] = field(default_factory=lambda: {True: 1.0, False: 1.0})
 
     def observe(self, took: Pass, sessions: int | None, guessing: bool) -> None:
         """Takes in a pass that served `took.sessions` of the `sessions` there are (None: not to be told)."""
         self.curve.observe(took)
+        self._rounds = 0
         if sessions is None:
             return
         newest = NEWEST / max(1, sessions)  # as many report in a round
@@ -141,6 +167,20 @@ class Meter:
         self._part[guessing] += newest * (part - self._part[guessing])
         if not guessing:  # what was seen of the other is forgotten, so that it can be seen anew
             self._part[True] += FORGOTTEN * newest * (1.0 - self._part[True])
+
+    def doubt(self, plain: float, unread: int) -> None:
+        """One more round of `plain` seconds begins without it; it has not read `unread` tokens of the text.
+
+        Who is not asked is not measured either, and what once was slow would stay so for ever. So it is
+        looked at again when the machine seems to have changed, and after very long anyway.
+        """
+        if not self._rounds:
+            self._then = plain
+        self._rounds += 1
+        if not _alike(plain, self._then) or (self._rounds > PATIENCE and unread <= PATIENCE / 4):
+            self._rounds = 0
+            self.lessons = max(self.lessons, LOOKS)
+            self.curve.age()
 
     def share(self, rows: float, sessions: int, guessing: bool) -> float:
         """Seconds a session pays for its part in a pass, were each of `sessions` to bring `rows`."""

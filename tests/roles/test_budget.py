@@ -8,7 +8,7 @@ import pytest
 from ringroad.actors.messages import Pass
 from ringroad.actors.router.chances import Chain
 from ringroad.actors.router.costs import Curve, Meter
-from tests.roles.crowds import CEILING, MACHINES, Crowd, fixed_rates
+from tests.roles.crowds import CEILING, MACHINES, Crowd, Machine, fixed_rates
 
 ROUNDS = {1: 800, 4: 400, 32: 160}
 SETTLING = 5  # a fifth of the rounds: where a router has just begun
@@ -72,6 +72,33 @@ def test_follows_the_load() -> None:
     crowd.hold(1)
     crowd.rate(40)
     assert crowd.budgets[0] >= 2
+
+
+@pytest.mark.parametrize("busy", [3.0, 8.0])
+def test_who_began_on_a_busy_machine_is_not_plain_for_ever(busy: float) -> None:
+    """Plain steps are measured on, so their new cost is seen; that of drafts only when some are made."""
+    quiet = MACHINES["cpu"]
+    slow = Machine(lambda rows: 8 * busy * quiet.draft(rows), lambda rows: busy * quiet.judge(rows))
+    crowd = Crowd(slow, 1, 0.8)
+    crowd.rate(40)
+    assert crowd.budgets == [0], "there it did not pay"
+    crowd.machine = quiet
+    crowd.rate(300)
+    fixed = fixed_rates(quiet, 1, 0.8, 1.0, 50)
+    assert crowd.rate(200) >= 0.9 * max(fixed)
+
+
+def test_a_drafter_that_was_slow_for_a_while_is_looked_at_again() -> None:
+    """On a machine of its own: nothing of the verifier's tells."""
+    quiet = MACHINES["gpu"]
+    crowd = Crowd(Machine(lambda rows: 100.0 * quiet.draft(rows), quiet.judge), 1, 0.8)
+    crowd.rate(100)
+    assert crowd.budgets == [0]
+    crowd.machine = quiet
+    crowd.rate(3300)
+    crowd.unread = [100]  # another session
+    crowd.rate(10)
+    assert crowd.rate(200) >= 0.9 * max(fixed_rates(quiet, 1, 0.8, 1.0, 50))
 
 
 def test_where_nothing_pays_the_drafter_is_hardly_asked() -> None:
@@ -140,6 +167,20 @@ def test_a_hiccup_is_no_news_and_a_change_is() -> None:
     for _ in range(30):
         curve.observe(Pass(0.3, 4, 1))
     assert curve.at(4) == pytest.approx(0.3, rel=0.02)
+
+
+def test_what_was_not_seen_lately_counts_little_and_changes_with_what_is_seen() -> None:
+    curve = Curve()
+    for _ in range(9):
+        for rows in (2, 4, 8):
+            curve.observe(Pass(0.1 * rows, rows, 1))
+    curve.observe(Pass(0.05, 4, 1))
+    assert curve.at(4) > 0.3, "one among many"
+    curve.age()
+    curve.observe(Pass(0.05, 4, 1))
+    assert curve.at(4) == pytest.approx(0.05, rel=0.1)
+    assert curve.at(2) == pytest.approx(0.025, rel=0.25)
+    assert curve.at(8) == pytest.approx(0.1, rel=0.25)
 
 
 def test_a_pass_counts_once_however_many_report_it() -> None:
