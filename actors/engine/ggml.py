@@ -10,7 +10,7 @@ import gguf
 import torch
 from torch import Tensor
 
-from ringroad.kernels.codes import Codes
+from ringroad.kernels.codes import Codes, Nested, of_nested
 
 Kind = gguf.GGMLQuantizationType
 
@@ -39,7 +39,12 @@ def read(blocks: Tensor, kind: int) -> Codes | None:
 
 def _half(blocks: Tensor, at: int) -> Tensor:
     """The fp16 number at byte `at` of every block: [count, 1] fp32."""
-    return blocks[:, at : at + 2].contiguous().view(torch.float16).float()
+    return _unit(blocks, at).float()
+
+
+def _unit(blocks: Tensor, at: int) -> Tensor:
+    """The same as it is."""
+    return blocks[:, at : at + 2].contiguous().view(torch.float16)
 
 
 def _nibbles(packed: Tensor) -> Tensor:
@@ -70,7 +75,11 @@ def _q4_k(blocks: Tensor) -> Codes:
     scales = torch.cat([low & 63, high & 15 | low >> 2 & 48], -1)  # [count, 8], six bits each
     minima = torch.cat([middle & 63, high >> 4 | middle >> 2 & 48], -1)
     codes = _nibbles(blocks[:, 16:].view(-1, 4, 32)).view(-1, 256)
-    return Codes(codes.view(torch.int8), _half(blocks, 0) * scales, _half(blocks, 2) * minima)
+    scale, minimum = (
+        Nested(_unit(blocks, 0), scales.view(torch.int8)),
+        Nested(_unit(blocks, 2), minima.view(torch.int8)),
+    )
+    return of_nested(codes.view(torch.int8), scale, minimum)
 
 
 def _q6_k(blocks: Tensor) -> Codes:
@@ -78,7 +87,8 @@ def _q6_k(blocks: Tensor) -> Codes:
     shifts = torch.tensor([0, 2, 4, 6], dtype=torch.uint8).view(4, 1)
     high = (blocks[:, 128:192].view(-1, 2, 1, 32) >> shifts & 3).view(-1, 8, 32)
     codes = (low | high << 4).view(torch.int8) - 32
-    return Codes(codes.view(-1, 256), _half(blocks, 208) * blocks[:, 192:208].view(torch.int8))
+    scales = blocks[:, 192:208].view(torch.int8)
+    return of_nested(codes.view(-1, 256), Nested(_unit(blocks, 208), scales))
 
 
 _READERS: dict[int, Callable[[Tensor], Codes]] = {

@@ -26,13 +26,13 @@ int forward(const Decoder *model, int64_t depth, bf16 *to, bf16 *stream, const R
     int failed = !normed || !qkv || !seen || !gated;
     for (int64_t d = 0; d < depth && !failed; d++, layer++) {
         norm(normed, stream, layer->attention_norm, model->eps, count, width);
-        failed |= linear(&layer->qkv, qkv, normed, 0, count, threads);
+        failed |= linear(&layer->qkv, qkv, normed, 0, count, threads, &layer->out);
         place(model, d, qkv, rows, count);
         attend(model, d, seen, qkv, rows, count, threads);
-        failed |= linear(&layer->out, stream, seen, stream, count, threads);
+        failed |= linear(&layer->out, stream, seen, stream, count, threads, &layer->gate_up);
         norm(normed, stream, layer->ffn_norm, model->eps, count, width);
-        failed |= linear(&layer->gate_up, gated, normed, 0, count, threads);
-        failed |= linear(&layer->down, stream, gated, stream, count, threads);
+        failed |= linear(&layer->gate_up, gated, normed, 0, count, threads, &layer->down);
+        failed |= linear(&layer->down, stream, gated, stream, count, threads, d + 1 < depth ? &layer[1].qkv : 0);
     }
     norm(to, stream, model->final_norm, model->eps, count, width);
     free(normed);

@@ -10,7 +10,7 @@ from torch import Tensor
 BUILT = Path(__file__).with_name("native.so")  # by backend.py, when the project is installed
 BLOCK = 64  # places of a block of keys and values
 WIDEST_HEAD = 256
-BF16, INT4, CODED4, CODED8 = range(4)  # enum Kind
+BF16, INT4, CODED4, CODED8, NESTED4, NESTED8 = range(6)  # enum Kind
 
 _int = ctypes.c_int64
 _pointer = ctypes.c_void_p
@@ -66,7 +66,15 @@ def library() -> ctypes.CDLL | None:
     if not BUILT.exists() or not torch.cpu._is_avx512_bf16_supported():
         return None
     found = ctypes.CDLL(str(BUILT))  # finds the OpenMP runtime that torch has loaded
-    found.linear.argtypes = (ctypes.POINTER(Linear), _pointer, _pointer, _pointer, _int, ctypes.c_uint)
+    found.linear.argtypes = (
+        ctypes.POINTER(Linear),
+        _pointer,
+        _pointer,
+        _pointer,
+        _int,
+        ctypes.c_uint,
+        _pointer,
+    )
     found.forward.argtypes = (
         ctypes.POINTER(Decoder), _int, _pointer, _pointer, _pointer, _int, ctypes.c_uint
     )  # fmt: skip

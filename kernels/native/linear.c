@@ -4,7 +4,7 @@
  * inputs, which is what a bf16 product instruction takes. Every output is summed over its inputs from the
  * first to the last in one lane, whatever the number of rows. 4-bit panels hold 64 bytes for every pair of
  * inputs, a group of 32 inputs at a time, and behind a group its 64 scales and zeros. Weights kept as codes
- * (codes.c) are expanded a chunk at a time, in the first-level cache, for all rows that come.
+ * (codes.h) are expanded in registers for a single row, and for more a chunk at a time in the first-level cache.
  */
 #include "codes.h"
 
@@ -20,18 +20,16 @@ enum {
     SCALES = PANEL * 4
 };
 
-#define INLINE static inline __attribute__((always_inline))
-
-/* sums [rows, 64] += from [rows] times the weights of `count` pairs, with `ahead` bytes asked of memory. */
+/* sums [rows, 64] += from [rows] times the weights of `count` pairs, those `ahead` bytes from here asked of memory. */
 INLINE void multiply_bf16(const int rows, float *sums, const uint32_t *from, int64_t stride, const uint8_t *weights,
-                          int64_t count, const int ahead) {
+                          int64_t count, const int asks, int64_t ahead) {
     __m512 sum[TILE][4];
     for (int r = 0; r < rows; r++)
         for (int b = 0; b < 4; b++) sum[r][b] = _mm512_loadu_ps(sums + r * PANEL + b * LANES);
     for (int64_t k = 0; k < count; k++, weights += 4 * 64) {
         __m512bh w[4];
         for (int b = 0; b < 4; b++) {
-            if (ahead) _mm_prefetch(weights + b * 64 + ahead, _MM_HINT_T0);
+            if (asks) _mm_prefetch(weights + b * 64 + ahead, _MM_HINT_T0);
             w[b] = (__m512bh)_mm512_loadu_si512(weights + b * 64);
         }
         for (int r = 0; r < rows; r++) {
@@ -51,13 +49,13 @@ static const bf16 CODE[32] = {
 
 /* The same for one group of 4-bit weights; totals [rows] are the sums of the group's inputs. */
 INLINE void multiply_int4(const int rows, float *sums, const uint32_t *from, int64_t stride, const float *totals,
-                          int64_t totals_stride, const uint8_t *weights) {
+                          int64_t totals_stride, const uint8_t *weights, int64_t ahead) {
     const __m512i code = _mm512_loadu_si512(CODE);
     __m512 sum[TILE][4];
     for (int r = 0; r < rows; r++)
         for (int b = 0; b < 4; b++) sum[r][b] = _mm512_setzero_ps();
     for (int64_t k = 0; k < GROUP / 2; k++) {
-        _mm_prefetch(weights + k * 64 + AHEAD, _MM_HINT_T0);
+        _mm_prefetch(weights + k * 64 + ahead, _MM_HINT_T0);
         __m512i nibbles = _mm512_loadu_si512(weights + k * 64);
         __m512bh w[4];
         for (int b = 0; b < 4; b++)
@@ -68,7 +66,7 @@ INLINE void multiply_int4(const int rows, float *sums, const uint32_t *from, int
         }
     }
     for (int b = 0; b < 4; b++) {
-        _mm_prefetch(weights + CODES + b * 64 + AHEAD, _MM_HINT_T0);
+        _mm_prefetch(weights + CODES + b * 64 + ahead, _MM_HINT_T0);
         __m512i both = _mm512_loadu_si512(weights + CODES + b * 64);
         __m512 scale = _mm512_castsi512_ps(_mm512_slli_epi32(both, 16));
         __m512 zero = _mm512_castsi512_ps(_mm512_and_si512(both, _mm512_set1_epi32((int)0xFFFF0000)));
@@ -82,42 +80,46 @@ INLINE void multiply_int4(const int rows, float *sums, const uint32_t *from, int
 }
 
 typedef struct {
-    const Linear *layer;
+    const Linear *layer, *after; /* after: the layer that comes next, or null */
     bf16 *to;
     const bf16 *from, *residual;
     const float *totals; /* [rows, inputs / GROUP], for 4-bit weights */
-    int64_t rows, next;
+    int64_t rows, taken; /* of its panels: all but each thread's first */
 } Job;
 
-INLINE void tile_bf16(const int rows, float *sums, const Job *job, int64_t row, int64_t pair, int64_t count,
-                      const uint8_t *weights) {
-    int64_t stride = job->layer->inputs / 2;
-    multiply_bf16(rows, sums, (const uint32_t *)job->from + row * stride + pair, stride, weights, count, AHEAD);
+/* Some rows times a chunk of a panel's weights. */
+typedef struct {
+    int64_t row, pair, count;
+    const uint8_t *weights;
+    int64_t ahead; /* bytes from a weight to the one to be asked of memory meanwhile */
+} Part;
+
+INLINE const uint32_t *inputs(const Job *job, const Part *part) {
+    return (const uint32_t *)job->from + part->row * (job->layer->inputs / 2) + part->pair;
+}
+
+INLINE void tile_bf16(const int rows, float *sums, const Job *job, const Part *part) {
+    multiply_bf16(rows, sums, inputs(job, part), job->layer->inputs / 2, part->weights, part->count, 1, part->ahead);
 }
 
 /* The same with weights that have just been expanded. */
-INLINE void tile_coded(const int rows, float *sums, const Job *job, int64_t row, int64_t pair, int64_t count,
-                       const uint8_t *weights) {
-    int64_t stride = job->layer->inputs / 2;
-    multiply_bf16(rows, sums, (const uint32_t *)job->from + row * stride + pair, stride, weights, count, 0);
+INLINE void tile_coded(const int rows, float *sums, const Job *job, const Part *part) {
+    multiply_bf16(rows, sums, inputs(job, part), job->layer->inputs / 2, part->weights, part->count, 0, 0);
 }
 
-INLINE void tile_int4(const int rows, float *sums, const Job *job, int64_t row, int64_t pair, int64_t count,
-                      const uint8_t *weights) {
+INLINE void tile_int4(const int rows, float *sums, const Job *job, const Part *part) {
     int64_t stride = job->layer->inputs / 2, groups = job->layer->inputs / GROUP;
-    for (int64_t k = pair; k < pair + count; k += GROUP / 2, weights += CODES + SCALES)
-        multiply_int4(rows, sums, (const uint32_t *)job->from + row * stride + k, stride,
-                      job->totals + row * groups + k / (GROUP / 2), groups, weights);
+    const uint8_t *weights = part->weights;
+    for (int64_t k = 0; k < part->count; k += GROUP / 2, weights += CODES + SCALES)
+        multiply_int4(rows, sums, inputs(job, part) + k, stride,
+                      job->totals + part->row * groups + (part->pair + k) / (GROUP / 2), groups, weights, part->ahead);
 }
 
-typedef void (*Tile)(float *, const Job *, int64_t, int64_t, int64_t, const uint8_t *);
+typedef void (*Tile)(float *, const Job *, const Part *);
 
 /* One function a number of rows, so that the sums stay in registers. */
-#define SIZED(KIND, ROWS)                                                                                     \
-    static void KIND##_##ROWS(float *sums, const Job *job, int64_t row, int64_t pair, int64_t count,          \
-                              const uint8_t *weights) {                                                       \
-        KIND(ROWS, sums, job, row, pair, count, weights);                                                     \
-    }
+#define SIZED(KIND, ROWS) \
+    static void KIND##_##ROWS(float *sums, const Job *job, const Part *part) { KIND(ROWS, sums, job, part); }
 #define EVERY_SIZE(KIND) \
     SIZED(KIND, 1) SIZED(KIND, 2) SIZED(KIND, 3) SIZED(KIND, 4) SIZED(KIND, 5) SIZED(KIND, 6) \
     static const Tile KIND##s[] = {0, KIND##_1, KIND##_2, KIND##_3, KIND##_4, KIND##_5, KIND##_6};
@@ -125,16 +127,38 @@ EVERY_SIZE(tile_bf16)
 EVERY_SIZE(tile_int4)
 EVERY_SIZE(tile_coded)
 
-static const Tile *const TILES[] = {[BF16] = tile_bf16s, [INT4] = tile_int4s, [CODED4] = tile_codeds, [CODED8] = tile_codeds};
+/* Weights kept as codes: written out, or a single row's sums. */
+#define CODED(NAME, KIND)                                                                                 \
+    static void expand_##NAME(uint8_t *to, const Part *part) {                                            \
+        multiply_coded(0, KIND, 0, 0, part->weights, part->count, part->ahead, to);                       \
+    }                                                                                                     \
+    static void single_##NAME(float *sums, const Job *job, const Part *part) {                            \
+        multiply_coded(1, KIND, sums, inputs(job, part), part->weights, part->count, part->ahead, 0);     \
+    }
+CODED(coded4, CODED4)
+CODED(coded8, CODED8)
+CODED(nested4, NESTED4)
+CODED(nested8, NESTED8)
+
+static const struct {
+    const Tile *tiles;
+    void (*expand)(uint8_t *, const Part *); /* null where nothing is coded */
+    Tile single;                             /* the same */
+} KINDS[] = {
+    [BF16] = {tile_bf16s, 0, 0},
+    [INT4] = {tile_int4s, 0, 0},
+    [CODED4] = {tile_codeds, expand_coded4, single_coded4},
+    [CODED8] = {tile_codeds, expand_coded8, single_coded8},
+    [NESTED4] = {tile_codeds, expand_nested4, single_nested4},
+    [NESTED8] = {tile_codeds, expand_nested8, single_nested8},
+};
 
 /* Of a panel, the bytes of so many pairs of inputs. */
 static int64_t bytes(const Linear *layer, int64_t pairs) {
-    switch (layer->kind) {
-    case INT4: return pairs / (GROUP / 2) * (CODES + SCALES);
-    case CODED4: return pairs / (CODES_4 / 2) * GROUP_4_BYTES;
-    case CODED8: return pairs / (CODES_8 / 2) * GROUP_8_BYTES;
-    default: return pairs * 2 * PANEL * (int64_t)sizeof(bf16);
-    }
+    if (layer->kind == BF16) return pairs * 2 * PANEL * (int64_t)sizeof(bf16);
+    if (layer->kind == INT4) return pairs / (GROUP / 2) * (CODES + SCALES);
+    const Layout layout = layout_of((int)layer->kind);
+    return pairs / (layout.group * layout.groups / 2) * block_bytes(layout);
 }
 
 static __m512 biased(const Linear *layer, int64_t output, __m512 sum) {
@@ -157,23 +181,36 @@ static void finish_gated(const Job *job, int64_t row, int64_t output, __m512 gat
     narrow(job->to + (row * job->layer->outputs + output) / 2, _mm512_mul_ps(_mm512_div_ps(gate, damp), up));
 }
 
-static void strip(const Job *job, int64_t panel, int64_t first, int64_t rows) {
+static const uint8_t *weights_of(const Linear *layer, int64_t panel) {
+    return (const uint8_t *)layer->weights + panel * bytes(layer, layer->inputs / 2);
+}
+
+/* Rows times a panel. Memory is asked for weights some chunks ahead, near the end for the first of those that come
+ * `then`: a panel is short, so what waits for its first weights waits for much of it. */
+static void strip(const Job *job, int64_t panel, int64_t first, int64_t rows, const uint8_t *then) {
     const Linear *layer = job->layer;
-    const uint8_t *weights = (const uint8_t *)layer->weights + panel * bytes(layer, layer->inputs / 2);
-    const Tile *tiles = TILES[layer->kind];
+    const uint8_t *weights = weights_of(layer, panel);
+    const int64_t pairs = layer->inputs / 2, whole = (pairs + CHUNK - 1) / CHUNK * CHUNK;
+    const int64_t early = layer->kind == BF16 ? CHUNK : 2 * CHUNK; /* 8 to 18 kB */
     float sums[STRIP * PANEL] __attribute__((aligned(64)));
     uint8_t expanded[CHUNK * 2 * PANEL * sizeof(bf16)] __attribute__((aligned(64)));
     memset(sums, 0, sizeof(float) * (size_t)(rows * PANEL));
-    for (int64_t pair = 0; pair < layer->inputs / 2; pair += CHUNK) {
-        int64_t count = layer->inputs / 2 - pair < CHUNK ? layer->inputs / 2 - pair : CHUNK;
+    for (int64_t pair = 0; pair < pairs; pair += CHUNK) {
         const uint8_t *chunk = weights + bytes(layer, pair);
-        if (tiles == tile_codeds) {
-            expand(expanded, chunk, count, layer->kind == CODED4 ? 4 : 8);
-            chunk = expanded;
+        const uint8_t *soon = pair + early < pairs ? chunk + bytes(layer, early) : then + bytes(layer, pair + early - whole);
+        Part part = {first, pair, pairs - pair < CHUNK ? pairs - pair : CHUNK, chunk, soon - chunk};
+        if (KINDS[layer->kind].single && rows == 1) {
+            KINDS[layer->kind].single(sums, job, &part);
+            continue;
+        }
+        if (KINDS[layer->kind].expand) {
+            KINDS[layer->kind].expand(expanded, &part);
+            part.weights = expanded;
         }
         for (int64_t row = 0, left = (rows + TILE - 1) / TILE; left > 0; left--) {
             int64_t size = (rows - row + left - 1) / left; /* 8 rows are 4 and 4, not 6 and 2 */
-            tiles[size](sums + row * PANEL, job, first + row, pair, count, chunk);
+            part.row = first + row;
+            KINDS[layer->kind].tiles[size](sums + row * PANEL, job, &part);
             row += size;
         }
     }
@@ -190,12 +227,14 @@ static void strip(const Job *job, int64_t panel, int64_t first, int64_t rows) {
 
 static void work(void *data) {
     Job *job = data;
-    int64_t panels = (job->layer->outputs + PANEL - 1) / PANEL;
-    for (;;) { /* whoever is free takes the next: on a shared machine cores are not equally fast */
-        int64_t panel = __atomic_fetch_add(&job->next, 1, __ATOMIC_RELAXED);
-        if (panel >= panels) return;
+    const Linear *layer = job->layer, *after = job->after;
+    const int64_t panels = (layer->outputs + PANEL - 1) / PANEL, thread = omp_get_thread_num();
+    for (int64_t panel = thread, next; panel < panels; panel = next) {
+        /* Whoever is free takes the next: on a shared machine cores are not equally fast. */
+        next = omp_get_num_threads() + __atomic_fetch_add(&job->taken, 1, __ATOMIC_RELAXED);
+        const uint8_t *then = next < panels ? weights_of(layer, next) : after ? weights_of(after, thread) : layer->weights;
         for (int64_t first = 0; first < job->rows; first += STRIP)
-            strip(job, panel, first, job->rows - first < STRIP ? job->rows - first : STRIP);
+            strip(job, panel, first, job->rows - first < STRIP ? job->rows - first : STRIP, then);
     }
 }
 
@@ -205,8 +244,9 @@ static void sum_groups(float *totals, const bf16 *from, int64_t groups) {
         totals[g] = _mm512_reduce_add_ps(_mm512_dpbf16_ps(_mm512_setzero_ps(), pairs(from + g * GROUP), ones));
 }
 
-int linear(const Linear *layer, bf16 *to, const bf16 *from, const bf16 *residual, int64_t rows, unsigned threads) {
-    Job job = {layer, to, from, residual, 0, rows, 0};
+int linear(const Linear *layer, bf16 *to, const bf16 *from, const bf16 *residual, int64_t rows, unsigned threads,
+           const Linear *after) {
+    Job job = {layer, after, to, from, residual, 0, rows, 0};
     float *totals = 0;
     if (layer->kind == INT4) {
         int64_t groups = rows * layer->inputs / GROUP;

@@ -6,10 +6,22 @@ import torch
 from torch import Tensor
 
 from ringroad.kernels.codes import Codes
-from ringroad.kernels.native.library import BF16, CODED4, CODED8, INT4, Linear, address, checked, library
+from ringroad.kernels.native.library import (
+    BF16,
+    CODED4,
+    CODED8,
+    INT4,
+    NESTED4,
+    NESTED8,
+    Linear,
+    address,
+    checked,
+    library,
+)
 
 PANEL, LANES, GROUP = 64, 16, 32  # of linear.c and vector.h; GROUP: inputs that share an int4 scale
 CODED4_GROUP, CODED8_GROUP = 32, 16  # inputs that share a scale of codes, in codes.h
+BLOCK = 128  # inputs that share a unit of nested scales
 
 
 def fits(outputs: int, inputs: int, gated: bool = False) -> bool:
@@ -35,7 +47,7 @@ class Packed:
         result = rows.new_empty(len(rows), self._width)
         layer = ctypes.byref(self.descriptor)
         threads = torch.get_num_threads()
-        checked(found.linear(layer, address(result), address(rows), None, len(rows), threads))
+        checked(found.linear(layer, address(result), address(rows), None, len(rows), threads, None))
         return result
 
     @property
@@ -97,11 +109,27 @@ def pack_codes(weight: Codes, bias: Tensor | None, gated: bool = False) -> Packe
         packed = words.reshape(-1, inputs // group, words[0, 0].numel()).view(torch.uint8)
     else:
         packed = codes.permute(0, 3, 4, 1, 2, 5).reshape(-1, inputs // group, group * PANEL).view(torch.uint8)
-    numbers = [weight.scale] if weight.minimum is None else [weight.scale, weight.minimum]
-    scales = [each.view(-1, PANEL, inputs // group).transpose(1, 2).contiguous() for each in numbers]
-    panels = torch.cat([packed, *(each.view(torch.uint8) for each in scales)], -1)
-    kind = CODED4 if weight.bits == 4 else CODED8
+    nested = bool(weight.nested) and inputs % BLOCK == 0
+    if nested:
+        panels = _nested(packed, weight)
+    else:
+        numbers = [weight.scale] if weight.minimum is None else [weight.scale, weight.minimum]
+        panels = torch.cat([packed, *(_by_panels(each) for each in numbers)], -1)
+    kind = {4: (CODED4, NESTED4), 8: (CODED8, NESTED8)}[weight.bits][nested]
     return Packed(panels, _wide(bias), (outputs, inputs), kind, gated)
+
+
+def _nested(packed: Tensor, weight: Codes) -> Tensor:
+    """Blocks of their units and then groups, from the groups' packed codes [panels, groups, bytes]."""
+    blocks = weight.codes.shape[1] // BLOCK
+    units = [each.units.repeat_interleave(blocks // each.units.shape[1], 1) for each in weight.nested]
+    groups = torch.cat([packed, *(_by_panels(each.multiples) for each in weight.nested)], -1)
+    return torch.cat([*map(_by_panels, units), groups.view(len(packed), blocks, -1)], -1)
+
+
+def _by_panels(numbers: Tensor) -> Tensor:
+    """Bytes [panels, groups, of 64 numbers] from [out, groups]."""
+    return numbers.view(-1, PANEL, numbers.shape[1]).transpose(1, 2).contiguous().view(torch.uint8)
 
 
 def _padded(weight: Tensor) -> Tensor:

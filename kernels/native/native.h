@@ -10,16 +10,19 @@
 
 /* The OpenMP runtime that torch has loaded: a second pool of threads would fight it for the cores. */
 void GOMP_parallel(void (*work)(void *), void *data, unsigned threads, unsigned flags);
+int omp_get_thread_num(void);
+int omp_get_num_threads(void);
 
 enum { PANEL = 64 }; /* outputs whose weights lie together, see linear.c */
 
-/* How weights lie in memory: as they are; 4 bits to be multiplied; 4 or 8 bits that stand for exact bf16. */
-enum Kind { BF16, INT4, CODED4, CODED8 };
+/* How weights lie in memory: as they are; 4 bits to be multiplied; 4 or 8 bits that stand for exact bf16, their
+ * scales as fp32 or nested, as multiples of a unit. */
+enum Kind { BF16, INT4, CODED4, CODED8, NESTED4, NESTED8 };
 
 typedef struct {
     const void *weights; /* panels, zeros behind the last output */
     const float *bias;   /* [outputs] or null */
-    int64_t inputs;      /* a multiple of 32 */
+    int64_t inputs;      /* a multiple of 32; of 128 where scales are nested */
     int64_t outputs;     /* a multiple of 16 */
     int64_t kind;        /* of Kind */
     int64_t gated;       /* gate and up alternate by 16 outputs; the result is silu(gate) * up */
@@ -52,9 +55,10 @@ typedef struct {
 enum { BLOCK = 64 }; /* places */
 
 /* to [rows, outputs] = from [rows, inputs] times the weights, plus bias, plus `residual` [rows, outputs]
- * where it is not null (it may be `to`). A gated layer's `to` has half as many outputs. Returns 0, or -1
- * where there is no memory. */
-int linear(const Linear *layer, bf16 *to, const bf16 *from, const bf16 *residual, int64_t rows, unsigned threads);
+ * where it is not null (it may be `to`). A gated layer's `to` has half as many outputs. `after` is the
+ * layer whose weights will be needed next, or null. Returns 0, or -1 where there is no memory. */
+int linear(const Linear *layer, bf16 *to, const bf16 *from, const bf16 *residual, int64_t rows, unsigned threads,
+           const Linear *after);
 
 /* Root-mean-square norm of rows [rows, width]. */
 void norm(bf16 *to, const bf16 *from, const float *weight, float eps, int64_t rows, int64_t width);

@@ -4,6 +4,8 @@
 #include <immintrin.h>
 #include <stdint.h>
 
+#define INLINE static inline __attribute__((always_inline))
+
 typedef uint16_t bf16;
 
 enum { LANES = 16 }; /* fp32 in a register; a register of bf16 holds as many pairs */

@@ -41,6 +41,7 @@ def test_codes_say_the_same_when_both_operations_are_one(kind: Kind) -> None:
     codes = ggml.read(torch.from_numpy(found), kind)
     assert codes is not None
     assert codes.codes.dtype == torch.int8
+    assert len(codes.nested) == {Kind.Q4_K: 2, Kind.Q6_K: 1}.get(kind, 0)
     groups = codes.codes.view(*codes.scale.shape, -1).double()
     exact = codes.scale.double().unsqueeze(-1) * groups
     assert torch.equal(exact, exact.float().double()), "a product that fp32 cannot hold"

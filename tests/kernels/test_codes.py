@@ -5,9 +5,10 @@ import torch
 from torch import Tensor
 
 from ringroad.kernels import native
-from ringroad.kernels.codes import Codes, joined
+from ringroad.kernels.codes import Codes, Nested, joined, of_nested
 from ringroad.kernels.linear import pack_codes
-from ringroad.kernels.native.library import library
+from ringroad.kernels.native.library import CODED4, CODED8, NESTED4, NESTED8, library
+from ringroad.kernels.native.linear import LANES
 
 native_only = pytest.mark.skipif(library() is None, reason="no AVX-512 bf16, or the kernels were not built")
 
@@ -28,6 +29,20 @@ def coded(bits: int, out: int, width: int, group: int = 32) -> Codes:
     scale[torch.rand(scale.shape, generator=numbers) < 0.05] = 0.0
     minimum = torch.randn(scale.shape, generator=numbers).half().float() * 53
     return Codes(codes, scale, minimum if bits == 4 else None)
+
+
+def nested(bits: int, out: int, width: int, block: int = 128) -> Codes:
+    """The same with scales, and minima, that are multiples of few units."""
+    numbers, group = generator(out + width), 32 if bits == 4 else 16
+    low, high = (0, 64) if bits == 4 else (-128, 128)
+    of = [
+        Nested(
+            torch.randn(out, width // block, generator=numbers).half() / 7,
+            torch.randint(low, high, (out, width // group), generator=numbers, dtype=torch.int8),
+        )
+        for _ in range(2 if bits == 4 else 1)
+    ]
+    return of_nested(coded(bits, out, width, group).codes, *of)
 
 
 def rows(count: int, width: int) -> Tensor:
@@ -72,6 +87,59 @@ def test_a_coded_layer_has_the_bits_of_the_bf16_layer(
         assert torch.equal(ours(given), theirs(given)), count
 
 
+@pytest.mark.parametrize("bits", [4, 8])
+def test_nested_scales_are_multiples_of_their_unit(bits: int) -> None:
+    weight = nested(bits, 16, 256)
+    group = 32 if bits == 4 else 16
+    for column in range(0, 256, group):
+        each = [
+            of.units[:, column // 128].double() * of.multiples[:, column // group] for of in weight.nested
+        ]
+        assert torch.equal(weight.scale[:, column // group].double(), each[0])
+        assert weight.minimum is None or torch.equal(weight.minimum[:, column // group].double(), each[1])
+
+
+@native_only
+@pytest.mark.parametrize(("out", "width", "block"), [(64, 128, 128), (320, 512, 256), (272, 1152, 128)])
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("gated", [False, True])
+def test_a_layer_of_nested_scales_has_the_bits_of_the_bf16_layer(
+    out: int, width: int, block: int, bits: int, gated: bool
+) -> None:
+    out += LANES if gated and out % 32 else 0
+    weight, bias = nested(bits, out, width, block), torch.randn(out, generator=generator(1)).bfloat16()
+    ours = native.pack_codes(weight, bias, gated)
+    theirs = native.pack_bf16(plain(weight).float().bfloat16(), bias, gated)
+    assert ours.descriptor.kind == (NESTED4 if bits == 4 else NESTED8)
+    assert ours.nbytes < 0.6 * bits / 4 * out * width * 1.25
+    for count in ROWS:
+        given = rows(count, width)
+        assert torch.equal(ours(given), theirs(given)), count
+
+
+@native_only
+@pytest.mark.parametrize("bits", [4, 8])
+def test_blocks_that_do_not_fill_a_chunk_are_kept_with_wide_scales(bits: int) -> None:
+    weight = nested(bits, 64, 192, block=64)
+    layer, given = native.pack_codes(weight, None), rows(3, 192)
+    assert layer.descriptor.kind == (CODED4 if bits == 4 else CODED8)
+    assert torch.equal(layer(given), native.pack_bf16(plain(weight).float().bfloat16(), None)(given))
+
+
+@native_only
+@pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize("count", [1, 5])
+def test_a_panel_is_some_threads_and_no_others(threads: int, count: int) -> None:
+    layer, before = native.pack_codes(nested(4, 1216, 256), None), torch.get_num_threads()
+    given = [torch.randn(count, 256, generator=generator(i)).bfloat16() for i in range(20)]
+    alone = [layer(each) for each in given]
+    try:
+        torch.set_num_threads(threads)
+        assert all(torch.equal(layer(each), found) for each, found in zip(given, alone, strict=True))
+    finally:
+        torch.set_num_threads(before)
+
+
 @native_only
 def test_its_first_outputs_can_be_had_alone() -> None:
     weight = coded(8, 320, 96)
@@ -95,9 +163,24 @@ def test_parts_are_joined_where_they_are_alike() -> None:
     assert joined([coded(8, 16, 64, 16), coded(8, 16, 64, 32)]) is None
 
 
+@pytest.mark.parametrize("bits", [4, 8])
+def test_joined_parts_stay_nested_if_all_are(bits: int) -> None:
+    parts, group = [nested(bits, 16, 256), nested(bits, 80, 256)], 32 if bits == 4 else 16
+    whole, mixed = joined(parts), joined([*parts, coded(bits, 16, 256, group)])
+    assert whole is not None
+    assert mixed is not None
+    assert [each.wide().shape for each in whole.nested] == [(96, 256 // group)] * len(parts[0].nested)
+    assert torch.equal(whole.nested[0].wide(), torch.cat([part.scale for part in parts]))
+    assert mixed.nested == ()
+    turned = whole.map(lambda part: part.flip(0))
+    assert torch.equal(turned.nested[-1].wide(), whole.nested[-1].wide().flip(0))
+
+
 def test_smaller_groups_say_the_same() -> None:
     for bits in (4, 8):
         weight = coded(bits, 16, 64)
         smaller = weight.grouped(16)
         assert smaller.scale.shape == (16, 4)
+        assert nested(bits, 16, 128).grouped(8).nested == ()
+        assert nested(bits, 16, 128).grouped(32 if bits == 4 else 16).nested != ()
         assert torch.equal(smaller.weight(torch.float32), weight.weight(torch.float32))
