@@ -53,7 +53,8 @@ class Budget:
         best = min(found, key=lambda plan: plan.excess)
         # Who reads for it goes over from none to some: where that pays for all, tokens are still worth what
         # they cost without guesses.
-        gain = -min(best.excess, best.common_excess) * min(left, HORIZON) / best.tokens
+        excess = best.excess if load.held_up else min(best.excess, best.common_excess)
+        gain = -excess * min(left, HORIZON) / best.tokens
         if gain <= load.reading(unread):
             return self._try(pace, load, unread, found)
         pace.trying = False
@@ -64,6 +65,8 @@ class Budget:
         own = pace.record.chances(ceiling)
         rounds = forecast(load, own if load.verifier_sessions == 1 else self._all.chances(ceiling))
         common = min(range(ceiling + 1), key=lambda count: rounds[count].each * (GAIN if count else 1.0))
+        if load.held_up:
+            common = 0  # where all wait for the drafts of some, a guess must pay for whoever makes it alone
         return plans(load, own, rounds, common, margin=GAIN - 1.0)
 
     def _try(self, pace: Pace, load: Load, unread: int, found: list[Plan]) -> int:

@@ -19,6 +19,12 @@ class Load:
     judging: Meter
     drafter_sessions: int
     verifier_sessions: int
+    one_place: bool = False  # both compute with the same cores
+
+    @property
+    def held_up(self) -> bool:
+        """Whether a draft takes cores away from sessions that did not ask for it."""
+        return self.one_place and self.verifier_sessions > 1
 
     @property
     def knows_plain(self) -> bool:

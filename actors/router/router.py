@@ -183,7 +183,8 @@ class Router:
         state = running.state
         if running.pace is None or state.asked == DRAFTER or drafter is None or verifier is None:
             return
-        load = Load(drafter.meter, verifier.meter, len(drafter.sessions), len(verifier.sessions))
+        sessions = len(drafter.sessions), len(verifier.sessions)
+        load = Load(drafter.meter, verifier.meter, *sessions, drafter.shares(verifier))
         unread = state.length - (state.drafter.has or 0) + 1  # after the verdict that comes now
         budget = self._budget.choose(running.pace, load, unread, state.limit - state.length)
         if running.begins and sum(self._running[other].begins for other in verifier.sessions) > 1:

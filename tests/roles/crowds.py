@@ -44,6 +44,7 @@ class Crowd:
     on: float = 1.0
     fixed: int | None = None  # a budget for all in place of a controlled one
     noise: float = 0.05
+    one_place: bool = False
     seconds: float = 0.0
     tokens: float = 0.0
     budgets: list[int] = field(default_factory=list)
@@ -91,7 +92,7 @@ class Crowd:
             self.judging.observe(took, None if pace.trying else self.sessions, guessing=budget > 0)
             self.control.earn(took)
             pace.judged(Verdict("s", 0, 0, list(range(kept[i])), 0))
-            load = Load(self.drafting, self.judging, self.sessions, self.sessions)
+            load = Load(self.drafting, self.judging, self.sessions, self.sessions, self.one_place)
             self.budgets[i] = self.control.choose(pace, load, self.unread[i], left=10**6)
 
     def _guesses(self, budget: int) -> int:

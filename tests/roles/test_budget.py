@@ -111,6 +111,19 @@ def test_where_nothing_pays_the_drafter_is_hardly_asked() -> None:
     assert asked <= 0.03 * 4 * 300
 
 
+@pytest.mark.parametrize(("machine", "guesses"), [("cpu", False), ("free drafter", True)])
+def test_a_crowd_on_the_drafters_own_cores_guesses_only_what_pays_alone(machine: str, guesses: bool) -> None:
+    """Passes that all share look cheap, but while some draft there, all wait."""
+    apart, together = (Crowd(MACHINES[machine], 4, 0.7, one_place=one_place) for one_place in (False, True))
+    for crowd in (apart, together):
+        crowd.rate(100)
+    assert min(apart.budgets) > 0
+    assert [budget > 0 for budget in together.budgets] == [guesses] * 4
+    together.hold(1)
+    together.rate(20)
+    assert together.budgets[0] > 0
+
+
 def test_a_good_session_among_bad_ones_guesses_alone() -> None:
     """Where a lone draft pass pays: chances are a session's own."""
     crowd = Crowd(MACHINES["free drafter"], 4, 0.05)
