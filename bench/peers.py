@@ -8,7 +8,7 @@ Peers run from bf16 folders of the same dequantised weights, llama.cpp from the 
 verifier runs in bf16 and once more in int4. Every cell (batch size, temperature) has prompts of its own, in
 turn from all sets, and the cluster starts anew for every temperature: drafters remember recent texts.
 Our cluster is stopped while a peer works, since an idle Ray takes a tenth of two cores; afterwards it
-generates a little of a prompt that nobody measures, since what passes cost is learnt anew after a pause.
+generates a little of a prompt that nobody measures, so that nothing cold is.
 Rates leave out first tokens. Ratios are medians over the batches, at batch 1 means of the sets' medians.
 """
 

@@ -84,6 +84,6 @@ def _joined(*parts: Nested) -> Nested:
 
 
 def of_nested(codes: Tensor, *nested: Nested) -> Codes:
-    """From what scales, and minima, were computed from."""
+    """Codes [out, in] int8 with a nested scale and, where a second is given, a nested minimum."""
     scale, *minimum = (each.wide() for each in nested)
     return Codes(codes, scale, minimum[0] if minimum else None, nested)

@@ -6,6 +6,8 @@ the noise of any position without having drawn the ones before.
 """
 
 import math
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -45,6 +47,35 @@ def noisy_best(
         return ids, scores[ids] + _from_words(words)
     few, words = _contenders(scores, count, _words(seed, position, len(scores), stream))
     return few, scores.cpu()[few] + _from_words(words)
+
+
+class Row(Protocol):
+    """Which row of logits is drawn from, at which temperature, and with whose noise."""
+
+    @property
+    def row(self) -> int: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def position(self) -> int: ...
+    @property
+    def temperature(self) -> float: ...
+
+
+def noisy_rows(logits: Tensor, draws: Sequence[Row]) -> Iterator[tuple[Tensor, Tensor]]:
+    """For each draw what `noisy_best` finds of its row of logits [rows, vocabulary] bf16, as scores in fp32:
+    (logits - their largest) / temperature. The C kernels must be able to read them."""
+    rows, counts = [draw.row for draw in draws], [min(draw.count, logits.shape[1]) for draw in draws]
+    temperatures, seeds = [draw.temperature for draw in draws], [draw.seed for draw in draws]
+    positions = [draw.position for draw in draws]
+    found = list(native.noisy_rows(logits, rows, counts, temperatures, seeds, positions))
+    noise = _from_words(np.concatenate([words for _, words, _ in found]))
+    each = torch.split(noise, [len(ids) for ids, _, _ in found])
+    for draw, (ids, _, top), mine in zip(draws, found, each, strict=True):
+        few = torch.from_numpy(ids)
+        yield few, (logits[draw.row, few].float() - top) / draw.temperature + mine
 
 
 def _contenders(scores: Tensor, count: int, words: np.ndarray) -> tuple[Tensor, np.ndarray]:

@@ -6,12 +6,13 @@ verifier needs no draft probabilities to check a draft: it draws its own token a
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 import torch
 
 from ringroad.kernels import native
-from ringroad.kernels.noise import noisy_best
+from ringroad.kernels.noise import noisy_best, noisy_rows
 from ringroad.kernels.ranking import ranked
 
 CANDIDATES = 1024  # enough for nearly every nucleus; a wider one falls back to a full sort
@@ -87,7 +88,43 @@ def best(
     A sample without replacement (Gumbel-top-k: Kool et al. 2019). Not for temperature 0: `survey`.
     """
     scores = _scaled(logits, temperature, top_k, top_p, min_p)
-    ids, totals = noisy_best(scores, count, seed, position)
+    return _in_order(*noisy_best(scores, count, seed, position))
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Of one row of logits: its place among them, and what `best` wants."""
+
+    row: int
+    count: int
+    seed: int
+    position: int
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+
+    @property
+    def whole(self) -> bool:
+        """Whether truncation leaves nothing out."""
+        return self.top_k == 0 and self.top_p == 1.0 and self.min_p == 0.0
+
+
+def best_rows(logits: torch.Tensor, draws: Sequence[Draw]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """`best` for rows of logits [rows, vocabulary]: those that nothing truncates together, without a copy."""
+    together = [draw for draw in draws if draw.whole]
+    if logits.dtype != torch.bfloat16 or not native.reads(logits):
+        together = []
+    found = iter(noisy_rows(logits, together) if together else ())
+    return [_in_order(*next(found)) if draw in together else _alone(logits, draw) for draw in draws]
+
+
+def _alone(logits: torch.Tensor, draw: Draw) -> tuple[torch.Tensor, torch.Tensor]:
+    wanted = asdict(draw)
+    return best(logits[wanted.pop("row")], wanted.pop("count"), **wanted)
+
+
+def _in_order(ids: torch.Tensor, totals: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     order = torch.argsort(ids)  # of equals the lowest id first, as `draw` has it
     order = order[torch.argsort(totals[order], descending=True, stable=True)]
     kept = order[totals[order] > -math.inf]

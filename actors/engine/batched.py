@@ -14,12 +14,6 @@ from ringroad.kernels.triton.floors import floors
 from ringroad.kernels.triton.select import Kernels
 
 
-def unread(rows: int) -> Survey:
-    """The survey of rows that nobody asks about."""
-    none = torch.empty(rows, 0)
-    return Survey(none.long(), none, torch.empty(rows), torch.empty(rows))
-
-
 def siblings(logits: Tensor, seen: Survey, asked: Sequence[Asked], kernels: Kernels) -> list[Siblings]:
     """As `siblings.siblings`; of `seen` only rows at temperature 0 that ask for siblings are read."""
     lowest = _floors(logits, asked)

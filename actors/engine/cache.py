@@ -85,9 +85,12 @@ class Cache:
     def truncate(self, length: int) -> None:
         """Rolls back to the first `length` tokens and lets go of the blocks behind them."""
         self.length = length
-        for block in reversed(self._blocks[-(-length // BLOCK) :]):  # last first: so they are evicted, too
+        kept = -(-length // BLOCK)
+        if kept >= len(self._blocks):
+            return  # and what is known of their places stands: a step's work must not grow with the text
+        for block in reversed(self._blocks[kept:]):  # last first: so they are evicted, too
             self._pool.drop(block)
-        self._replace(-(-length // BLOCK), [])
+        self._replace(kept, [])
 
     def publish(self, index: int, key: bytes) -> None:
         """Makes the full block at `index` known by its key."""

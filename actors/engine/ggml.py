@@ -43,7 +43,7 @@ def _half(blocks: Tensor, at: int) -> Tensor:
 
 
 def _unit(blocks: Tensor, at: int) -> Tensor:
-    """The same as it is."""
+    """The fp16 number at byte `at` of every block: [count, 1] fp16."""
     return blocks[:, at : at + 2].contiguous().view(torch.float16)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ringroad.actors.messages import Sampling
-from ringroad.kernels.sampling import Survey, best
+from ringroad.kernels.sampling import Draw, Survey, best_rows
 
 Siblings = list[tuple[int, float]]  # tokens, each with the chance that it is the one
 SHARERS = 32  # tokens beyond those asked for that share the chances: the rest is taken for nothing
@@ -21,6 +21,12 @@ class Asked(NamedTuple):
     siblings: int  # 0: the token alone
 
 
+def unread(rows: int) -> Survey:
+    """The survey of rows that nobody asks about."""
+    none = torch.empty(rows, 0)
+    return Survey(none.long(), none, torch.empty(rows), torch.empty(rows))
+
+
 def siblings(logits: Tensor, seen: Survey, asked: Sequence[Asked]) -> list[Siblings]:
     """For each row of logits [rows, vocabulary] the best of what the argmax at its position is taken over,
     the coupled token first. `seen` is the survey of these logits.
@@ -30,23 +36,26 @@ def siblings(logits: Tensor, seen: Survey, asked: Sequence[Asked]) -> list[Sibli
     noise, and if their logits differ by standard Gumbel errors it is softmax(logits + temperature *
     noise), here over the best tokens alone; at temperature 0 the plain softmax.
     """
-    return [_of(row, seen.rows(slice(i, i + 1)), asked[i]) for i, row in enumerate(logits)]
+    warm = [row for row, each in enumerate(asked) if each.sampling.temperature > 0]
+    drawn = dict(zip(warm, best_rows(logits, [_draw(row, asked[row]) for row in warm]), strict=True))
+    return [
+        _shared(*drawn[row], each) if row in drawn else _likeliest(seen.rows(slice(row, row + 1)), each)
+        for row, each in enumerate(asked)
+    ]
 
 
-def _of(logits: Tensor, seen: Survey, asked: Asked) -> Siblings:
-    sampling, count = asked.sampling, max(1, asked.siblings)
-    if sampling.temperature == 0.0:
-        ids, chances = seen.ids[0], seen.chances[0]
-    else:
-        ids, totals = best(
-            logits,
-            count if count == 1 else count + SHARERS,
-            seed=sampling.seed,
-            position=asked.position,
-            temperature=sampling.temperature,
-            top_k=sampling.top_k,
-            top_p=sampling.top_p,
-            min_p=sampling.min_p,
-        )
-        chances = torch.softmax(sampling.temperature * totals[: count + SHARERS], 0)
+def _draw(row: int, asked: Asked) -> Draw:
+    s, count = asked.sampling, asked.siblings
+    wanted = 1 if count <= 1 else count + SHARERS
+    return Draw(row, wanted, s.seed, asked.position, s.temperature, s.top_k, s.top_p, s.min_p)
+
+
+def _likeliest(seen: Survey, asked: Asked) -> Siblings:
+    count = max(1, asked.siblings)
+    return list(zip(seen.ids[0, :count].tolist(), seen.chances[0, :count].tolist(), strict=True))
+
+
+def _shared(ids: Tensor, totals: Tensor, asked: Asked) -> Siblings:
+    count = max(1, asked.siblings)
+    chances = torch.softmax(asked.sampling.temperature * totals[: count + SHARERS], 0)
     return list(zip(ids[:count].tolist(), chances[:count].tolist(), strict=True))

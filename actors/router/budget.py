@@ -8,6 +8,7 @@ Whatever is chosen, the text is the same.
 from dataclasses import dataclass, field
 
 from ringroad.actors.messages import Pass
+from ringroad.actors.router.costs import JUST
 from ringroad.actors.router.forecasts import Chances, Load, Plan, forecast, plans
 from ringroad.actors.router.pace import Pace, Record, like, of_all
 
@@ -16,6 +17,7 @@ CREDIT = 0.01  # of the verifier's time, for trying what does not look best
 FIRST = 4  # guesses a round while nobody knows what a draft pass costs
 TRIED = 2  # guesses where a session that has none tries again
 DOUBT = 0.9  # what is known counts for so much when a session tries again
+MISSED = 800  # tokens that a drafter may have to read only for its passes to be measured
 HORIZON = 64  # tokens within which a drafter that must read much has to earn it
 
 
@@ -43,9 +45,11 @@ class Budget:
         if not self.ceiling or not load.knows_plain:
             pace.trying = False
             return 0  # what the plain path costs is measured, never only inferred
-        if load.verifier_sessions == 1:
-            load.drafting.doubt(load.judging.curve.at(1.0), unread)
-        if load.verifier_sessions == 1 and load.drafting.lessons and not load.knows_drafting:
+        plain, little = load.judging.curve.at(1.0), unread <= MISSED
+        # A drafter with more sessions may have another verifier, as fast as that one is.
+        if load.verifier_sessions == load.drafter_sessions == 1 and load.drafting.doubt(plain, now=little):
+            load.judging.curve.age(but=JUST)
+        if load.verifier_sessions == 1 and little and load.drafting.lessons and not load.knows_drafting:
             load.drafting.lessons -= 1
             pace.trying = False
             return min(self.ceiling, load.ceiling, FIRST)  # and so is drafting

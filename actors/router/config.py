@@ -35,7 +35,8 @@ class RouterConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    # Guesses a round: for speculation at most so many, and exactly so many where `adapt` is off.
+    # Guesses a round, beside which second choices may stand: for speculation at most so many, and exactly so
+    # many where `adapt` is off.
     draft_tokens: int = Field(default=8, ge=0, le=16)
     # Whether speculation guesses as much as pays, by what guesses and forward passes are measured to
     # bring and to cost, down to not at all (docs/decisions/0006).

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import inf, log2
 
+from msgspec import structs
+
 from ringroad.actors.messages import Pass
 
 NEWEST = 0.2  # the weight of a new pass in a mean of its like
@@ -11,7 +13,8 @@ FLOOR = 0.5  # of the fewest rows' seconds: fewer rows than any seen cost no les
 FORGOTTEN = 0.01  # of NEWEST
 LATELY = 200.0  # passes ago
 OLD = 0.1  # the weight, in passes, of what was seen before that
-PATIENCE = 3200  # rounds of others without a pass of its own, before it is looked at again
+PATIENCE = 3200  # rounds without a pass of a peer, before it is looked at again
+JUST = 10.0  # passes ago, when a machine is found to have changed
 LOOKS = 3  # lessons then: the first reads what was missed, and says little of the others
 ENOUGH = 3.0  # passes
 ALIKE = 1.4  # as a ratio of rows, or of seconds
@@ -33,7 +36,7 @@ class Bucket:
         self.count = min(self.count + weight, 1.0 / NEWEST)
         newest = min(1.0, weight / self.count)
         self.rows += newest * (took.rows - self.rows)
-        self.seconds += newest * (min(took.seconds, SURPRISE * self.seconds) - self.seconds)
+        self.seconds += newest * (took.seconds - self.seconds)
 
 
 @dataclass
@@ -49,6 +52,7 @@ class Curve:
         # Every count up to eight is its own; from there on four to an octave.
         key = took.rows if took.rows <= 8 else round(4 * log2(took.rows)) - 4
         bucket = self._buckets.setdefault(key, Bucket(took.rows, took.seconds, seen=self._passes))
+        took = structs.replace(took, seconds=min(took.seconds, SURPRISE * bucket.seconds))
         if self._old(bucket) and not _alike(took.seconds, bucket.seconds):
             self._renew(took.seconds, bucket.seconds)
         bucket.observe(took)
@@ -56,9 +60,11 @@ class Curve:
         bucket.seen = self._passes
         self._points = list(_rising(sorted(self._buckets.values(), key=lambda bucket: bucket.rows)))
 
-    def age(self) -> None:
-        """What is known is of another time."""
-        self._passes += LATELY + 1.0
+    def age(self, but: float = 0.0) -> None:
+        """What is known is of another time, but for what the last so many passes have shown."""
+        for bucket in self._buckets.values():
+            if self._passes - bucket.seen >= but:
+                bucket.seen -= LATELY + 1.0
 
     def knows(self, rows: float) -> bool:
         """Whether passes of about so many rows were seen lately."""
@@ -107,7 +113,7 @@ class Curve:
     def _renew(self, now: float, then: float) -> None:
         """What is old is taken to have changed as that which is seen again, until it is seen itself."""
         for bucket in filter(self._old, self._buckets.values()):
-            bucket.seconds *= min(now / then, SURPRISE) if then else 1.0
+            bucket.seconds *= now / then if then else 1.0
             bucket.count = OLD
 
 
@@ -151,15 +157,16 @@ class Meter:
     """
 
     curve: Curve = field(default_factory=Curve)
-    lessons: int = 8  # rounds that a lone session may still spend on learning what passes cost
-    _then: float = 0.0  # seconds of a plain round when it made its last pass
+    lessons: int = 8  # rounds in which a lone session may still guess only to learn what passes cost
+    _plain: float = 0.0  # seconds of a plain round without it, as it was last told
+    _then: float = 0.0  # the same when it made its last pass
     _rounds: int = 0  # since then
     _part: dict[bool, float] = field(default_factory=lambda: {True: 1.0, False: 1.0})
 
     def observe(self, took: Pass, sessions: int | None, guessing: bool) -> None:
         """Takes in a pass that served `took.sessions` of the `sessions` there are (None: not to be told)."""
         self.curve.observe(took)
-        self._rounds = 0
+        self._then, self._rounds = self._plain, 0
         if sessions is None:
             return
         newest = NEWEST / max(1, sessions)  # as many report in a round
@@ -168,19 +175,22 @@ class Meter:
         if not guessing:  # what was seen of the other is forgotten, so that it can be seen anew
             self._part[True] += FORGOTTEN * newest * (1.0 - self._part[True])
 
-    def doubt(self, plain: float, unread: int) -> None:
-        """One more round of `plain` seconds begins without it; it has not read `unread` tokens of the text.
+    def doubt(self, plain: float, now: bool) -> bool:
+        """A lone session begins a round, which without this peer would take `plain` seconds.
 
         Who is not asked is not measured either, and what once was slow would stay so for ever. So it is
-        looked at again when the machine seems to have changed, and after very long anyway.
+        looked at again when the machine seems to have changed, and after very long anyway, unless it would
+        have to read too much `now`. Returns whether it is.
         """
-        if not self._rounds:
-            self._then = plain
+        self._plain = plain
         self._rounds += 1
-        if not _alike(plain, self._then) or (self._rounds > PATIENCE and unread <= PATIENCE / 4):
-            self._rounds = 0
-            self.lessons = max(self.lessons, LOOKS)
-            self.curve.age()
+        changed = self._then > 0.0 and not _alike(plain, self._then)
+        if not now or not (changed or self._rounds > PATIENCE):
+            return False
+        self._then, self._rounds = plain, 0
+        self.lessons = max(self.lessons, LOOKS)
+        self.curve.age()
+        return True
 
     def share(self, rows: float, sessions: int, guessing: bool) -> float:
         """Seconds a session pays for its part in a pass, were each of `sessions` to bring `rows`."""

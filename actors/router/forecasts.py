@@ -19,11 +19,11 @@ class Load:
     judging: Meter
     drafter_sessions: int
     verifier_sessions: int
-    one_place: bool = False  # both compute with the same cores
+    one_place: bool = False  # both compute on the same cores or device
 
     @property
     def held_up(self) -> bool:
-        """Whether a draft takes cores away from sessions that did not ask for it."""
+        """Whether a draft holds up sessions that did not ask for it."""
         return self.one_place and self.verifier_sessions > 1
 
     @property
@@ -33,7 +33,7 @@ class Load:
 
     @property
     def knows_drafting(self) -> bool:
-        """Whether draft passes were measured that read no prompt: those that do say little of the others."""
+        """Whether draft passes were measured lately that read no prompt: others say little of these."""
         known = 2.0 * self.drafting.served(self.drafter_sessions, guessing=True)
         return self.drafting.curve.most == 0.0 or self.drafting.curve.least <= known  # 0: none needs a model
 
@@ -77,7 +77,7 @@ class Chances:
     """Of the i-th guess of a round, from the first on."""
 
     stays: list[float]
-    made: list[float]
+    made: list[float]  # the rows it is expected to bring
     drafted: list[float]  # by a draft pass of its own; strategies without a model need none
 
     def triples(self) -> Iterator[tuple[float, float, float]]:

@@ -6,6 +6,7 @@ from ringroad.actors.messages import Proposal, Verdict
 from ringroad.actors.router.chances import Chain
 from ringroad.actors.router.forecasts import Chances
 
+WIDENING = 0.05  # the weight of a new round
 OWN, ALL = 0.95, 0.995  # memory of a session's chances, and of all sessions' together
 
 
@@ -16,12 +17,20 @@ class Record:
     stays: Chain
     made: Chain
     drafted: Chain
+    width: float = 1.0  # rows that a guess brings: second choices stand beside the first
+    others: "Record | None" = None  # all sessions', this one's included
 
     def observe(self, allowed: int, made: int, passes: int, stayed: int) -> None:
-        """Takes in a round in which up to `allowed` guesses were asked for."""
+        """Takes in a round in which up to `allowed` guesses were asked for, one below the other."""
+        self._widen(max(1.0, made / allowed))
         self.stays.observe(stayed, allowed)
         self.made.observe(made, allowed)
         self.drafted.observe(min(passes, allowed), allowed)
+
+    def _widen(self, seen: float) -> None:
+        self.width += WIDENING * (seen - self.width)
+        if self.others is not None:
+            self.others._widen(seen)
 
     def fade(self, weight: float) -> None:
         """Makes all that is known count for less."""
@@ -30,12 +39,14 @@ class Record:
 
     def chances(self, count: int) -> Chances:
         """Of the first `count` guesses."""
-        return Chances(self.stays.reach(count), self.made.reach(count), self.drafted.reach(count))
+        made = [self.width * chance for chance in self.made.reach(count)]
+        return Chances(self.stays.reach(count), made, self.drafted.reach(count))
 
 
 def of_all() -> Record:
     """The record of a router that has seen nothing yet."""
-    return Record(*(Chain(ALL, trust=1.0) for _ in range(3)))
+    stays, made, drafted = (Chain(ALL, trust=1.0) for _ in range(3))
+    return Record(stays, made, drafted)
 
 
 @dataclass
@@ -65,4 +76,4 @@ def like(others: Record) -> Pace:
     """A new session's, which is expected to do as the others did."""
     # Hope: to stop guessing is dear to undo, for the drafter falls behind.
     stays = Chain(OWN, others.stays, hope=1.0)
-    return Pace(Record(stays, Chain(OWN, others.made), Chain(OWN, others.drafted)))
+    return Pace(Record(stays, Chain(OWN, others.made), Chain(OWN, others.drafted), others.width, others))

@@ -4,7 +4,7 @@ from ringroad.kernels.native.decoder import Branch, NativeDecoder, decoder
 from ringroad.kernels.native.library import BLOCK, library
 from ringroad.kernels.native.linear import fits as fits_linear
 from ringroad.kernels.native.linear import pack_bf16, pack_codes, pack_int4
-from ringroad.kernels.native.vocabulary import noisy_best, reads, survey
+from ringroad.kernels.native.vocabulary import noisy_best, noisy_rows, reads, survey
 
 __all__ = [
     "BLOCK",
@@ -14,6 +14,7 @@ __all__ = [
     "fits_linear",
     "library",
     "noisy_best",
+    "noisy_rows",
     "pack_bf16",
     "pack_codes",
     "pack_int4",

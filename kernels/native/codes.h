@@ -8,7 +8,7 @@
  * A block, of 64 outputs: units, if scales are nested, then groups. A group: codes, then scales, then minima
  * where codes have 4 bits. Codes of 4 bits: 4 x 2 x 2 registers (by 16 outputs, first or last 8 of them, 8 pairs
  * of inputs) of eight in each lane. Codes of 8 bits: 8 pairs of 64 outputs by two inputs. Scales and minima are
- * fp32; nested ones are a byte each, to be multiplied with the block's units, 64 fp16 for each of both.
+ * fp32; nested ones are a byte each, to be multiplied with the block's units: 64 fp16 for the scales, then for minima.
  */
 #pragma once
 
@@ -48,7 +48,7 @@ INLINE __m512 last_twice(__m512 each) {
     return _mm512_permutexvar_ps(_mm512_setr_epi32(8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14, 15, 15), each);
 }
 
-INLINE __m512 wide(const uint8_t *from) {
+INLINE __m512 signed_bytes(const uint8_t *from) {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)from)));
 }
 
@@ -56,7 +56,7 @@ INLINE __m512 wide(const uint8_t *from) {
 INLINE __m512 numbers(const int nested, const uint8_t *units, const uint8_t *from, int b) {
     if (!nested) return _mm512_loadu_ps(from + b * REGISTER);
     __m512 unit = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(units + b * LANES * 2)));
-    return _mm512_mul_ps(unit, wide(from + b * LANES));
+    return _mm512_mul_ps(unit, signed_bytes(from + b * LANES));
 }
 
 /* The b-th 16 outputs' of a group. */
@@ -78,7 +78,8 @@ INLINE __m512 nibbles(const uint8_t *from, int i) {
 INLINE __m512bh expand(const int bits, const uint8_t *group, int b, int i, Scales scales) {
     if (bits == 8) {
         const uint8_t *at = group + i * 2 * PANEL + b * 2 * LANES;
-        return _mm512_cvtne2ps_pbh(_mm512_mul_ps(wide(at + LANES), scales.last), _mm512_mul_ps(wide(at), scales.first));
+        return _mm512_cvtne2ps_pbh(_mm512_mul_ps(signed_bytes(at + LANES), scales.last),
+                                   _mm512_mul_ps(signed_bytes(at), scales.first));
     }
     const uint8_t *at = group + (b * 4 + i / 8) * REGISTER;
     __m512 first = nibbles(at, i % 8), last = nibbles(at + 2 * REGISTER, i % 8);
@@ -86,16 +87,16 @@ INLINE __m512bh expand(const int bits, const uint8_t *group, int b, int i, Scale
                                _mm512_fmsub_ps(first, scales.first, scales.first_minimum));
 }
 
-/* For one row, or none: sums [64] += from times the weights of `count` pairs of inputs, whole blocks; and unless
- * `expanded` is null, the weights for other rows. Asks memory for what lies `ahead` bytes from here. */
-INLINE void multiply_coded(const int rows, const int kind, float *sums, const uint32_t *from, const uint8_t *codes,
+/* Expands `count` pairs of inputs, whole blocks: for a single row, sums [64] += from times these weights; for several
+ * `sums` is null, and the weights go to `expanded`. Asks memory for what lies `ahead` bytes from here. */
+INLINE void multiply_coded(const int single, const int kind, float *sums, const uint32_t *from, const uint8_t *codes,
                            int64_t count, int64_t ahead, uint8_t *expanded) {
     const Layout layout = layout_of(kind);
     const int size = layout.group / 2, lines = layout.bytes / REGISTER, parts = size / 2;
     __m512 sum[4];
-    for (int b = 0; b < 4 && rows; b++) sum[b] = _mm512_loadu_ps(sums + b * LANES);
+    for (int b = 0; b < 4 && single; b++) sum[b] = _mm512_loadu_ps(sums + b * LANES);
     for (int64_t k = 0; k < count; codes += block_bytes(layout)) {
-        for (int i = 0; i < layout.units; i += REGISTER) _mm_prefetch(codes + i + ahead, _MM_HINT_T0);
+        for (int i = 0; i < layout.units; i += REGISTER) ask(codes + i, ahead);
         const uint8_t *group = codes + layout.units;
         for (int g = 0; g < layout.groups; g++, k += size, group += layout.bytes) {
             Scales scales[4];
@@ -105,15 +106,17 @@ INLINE void multiply_coded(const int rows, const int kind, float *sums, const ui
             for (int part = 0; part < parts; part++) {
                 const int b = part % 4;
                 for (int i = lines * part / parts; i < lines * (part + 1) / parts; i++)
-                    _mm_prefetch(group + i * REGISTER + ahead, _MM_HINT_T0);
+                    ask(group + i * REGISTER, ahead);
 #pragma GCC unroll 8
                 for (int i = part / 4 * 8; i < part / 4 * 8 + 8; i++) {
                     __m512bh w = expand(layout.bits, group, b, i, scales[b]);
-                    if (expanded) _mm512_store_si512(expanded + ((k + i) * 4 + b) * REGISTER, (__m512i)w);
-                    if (rows) sum[b] = _mm512_dpbf16_ps(sum[b], w, (__m512bh)_mm512_set1_epi32(from[k + i]));
+                    if (single)
+                        sum[b] = _mm512_dpbf16_ps(sum[b], w, (__m512bh)_mm512_set1_epi32(from[k + i]));
+                    else
+                        _mm512_store_si512(expanded + ((k + i) * 4 + b) * REGISTER, (__m512i)w);
                 }
             }
         }
     }
-    for (int b = 0; b < 4 && rows; b++) _mm512_storeu_ps(sums + b * LANES, sum[b]);
+    for (int b = 0; b < 4 && single; b++) _mm512_storeu_ps(sums + b * LANES, sum[b]);
 }

@@ -67,22 +67,20 @@ def library() -> ctypes.CDLL | None:
         return None
     found = ctypes.CDLL(str(BUILT))  # finds the OpenMP runtime that torch has loaded
     found.linear.argtypes = (
-        ctypes.POINTER(Linear),
-        _pointer,
-        _pointer,
-        _pointer,
-        _int,
-        ctypes.c_uint,
-        _pointer,
-    )
+        ctypes.POINTER(Linear), *[_pointer] * 3, _int, ctypes.c_uint, ctypes.POINTER(Linear)
+    )  # fmt: skip
     found.forward.argtypes = (
         ctypes.POINTER(Decoder), _int, _pointer, _pointer, _pointer, _int, ctypes.c_uint
     )  # fmt: skip
-    found.survey.argtypes = (_pointer, _int, _int, _int, _pointer, _pointer, _pointer, _pointer)
+    found.survey.argtypes = (_pointer, *[_int] * 3, *[_pointer] * 4, ctypes.c_uint)
     found.survey.restype = None
     key = (ctypes.c_uint64,) * 3
     found.noisy_best.argtypes = (_pointer, _int, _int, _int, *key, _pointer, _pointer, _pointer)
     found.noisy_best.restype = _int
+    found.noisy_rows.argtypes = (
+        _pointer, *[_int] * 4, *[_pointer] * 10, ctypes.c_uint
+    )  # fmt: skip
+    found.noisy_rows.restype = None
     return found
 
 

@@ -29,7 +29,7 @@ INLINE void multiply_bf16(const int rows, float *sums, const uint32_t *from, int
     for (int64_t k = 0; k < count; k++, weights += 4 * 64) {
         __m512bh w[4];
         for (int b = 0; b < 4; b++) {
-            if (asks) _mm_prefetch(weights + b * 64 + ahead, _MM_HINT_T0);
+            if (asks) ask(weights + b * 64, ahead);
             w[b] = (__m512bh)_mm512_loadu_si512(weights + b * 64);
         }
         for (int r = 0; r < rows; r++) {
@@ -55,7 +55,7 @@ INLINE void multiply_int4(const int rows, float *sums, const uint32_t *from, int
     for (int r = 0; r < rows; r++)
         for (int b = 0; b < 4; b++) sum[r][b] = _mm512_setzero_ps();
     for (int64_t k = 0; k < GROUP / 2; k++) {
-        _mm_prefetch(weights + k * 64 + ahead, _MM_HINT_T0);
+        ask(weights + k * 64, ahead);
         __m512i nibbles = _mm512_loadu_si512(weights + k * 64);
         __m512bh w[4];
         for (int b = 0; b < 4; b++)
@@ -66,7 +66,7 @@ INLINE void multiply_int4(const int rows, float *sums, const uint32_t *from, int
         }
     }
     for (int b = 0; b < 4; b++) {
-        _mm_prefetch(weights + CODES + b * 64 + ahead, _MM_HINT_T0);
+        ask(weights + CODES + b * 64, ahead);
         __m512i both = _mm512_loadu_si512(weights + CODES + b * 64);
         __m512 scale = _mm512_castsi512_ps(_mm512_slli_epi32(both, 16));
         __m512 zero = _mm512_castsi512_ps(_mm512_and_si512(both, _mm512_set1_epi32((int)0xFFFF0000)));
@@ -128,23 +128,25 @@ EVERY_SIZE(tile_int4)
 EVERY_SIZE(tile_coded)
 
 /* Weights kept as codes: written out, or a single row's sums. */
-#define CODED(NAME, KIND)                                                                                 \
+#define CODED(NAME, LAYOUT)                                                                                 \
     static void expand_##NAME(uint8_t *to, const Part *part) {                                            \
-        multiply_coded(0, KIND, 0, 0, part->weights, part->count, part->ahead, to);                       \
+        multiply_coded(0, LAYOUT, 0, 0, part->weights, part->count, part->ahead, to);                       \
     }                                                                                                     \
     static void single_##NAME(float *sums, const Job *job, const Part *part) {                            \
-        multiply_coded(1, KIND, sums, inputs(job, part), part->weights, part->count, part->ahead, 0);     \
+        multiply_coded(1, LAYOUT, sums, inputs(job, part), part->weights, part->count, part->ahead, 0);     \
     }
 CODED(coded4, CODED4)
 CODED(coded8, CODED8)
 CODED(nested4, NESTED4)
 CODED(nested8, NESTED8)
 
-static const struct {
+typedef struct {
     const Tile *tiles;
-    void (*expand)(uint8_t *, const Part *); /* null where nothing is coded */
-    Tile single;                             /* the same */
-} KINDS[] = {
+    void (*expand)(uint8_t *, const Part *); /* null, as `single`, where nothing is coded */
+    Tile single;
+} Kernels;
+
+static const Kernels KINDS[] = {
     [BF16] = {tile_bf16s, 0, 0},
     [INT4] = {tile_int4s, 0, 0},
     [CODED4] = {tile_codeds, expand_coded4, single_coded4},
@@ -189,28 +191,30 @@ static const uint8_t *weights_of(const Linear *layer, int64_t panel) {
  * `then`: a panel is short, so what waits for its first weights waits for much of it. */
 static void strip(const Job *job, int64_t panel, int64_t first, int64_t rows, const uint8_t *then) {
     const Linear *layer = job->layer;
+    const Kernels *kind = KINDS + layer->kind;
     const uint8_t *weights = weights_of(layer, panel);
     const int64_t pairs = layer->inputs / 2, whole = (pairs + CHUNK - 1) / CHUNK * CHUNK;
-    const int64_t early = layer->kind == BF16 ? CHUNK : 2 * CHUNK; /* 8 to 18 kB */
+    const int64_t early = layer->kind == BF16 ? CHUNK : 2 * CHUNK; /* 10 to 20 kB */
     float sums[STRIP * PANEL] __attribute__((aligned(64)));
     uint8_t expanded[CHUNK * 2 * PANEL * sizeof(bf16)] __attribute__((aligned(64)));
     memset(sums, 0, sizeof(float) * (size_t)(rows * PANEL));
     for (int64_t pair = 0; pair < pairs; pair += CHUNK) {
         const uint8_t *chunk = weights + bytes(layer, pair);
-        const uint8_t *soon = pair + early < pairs ? chunk + bytes(layer, early) : then + bytes(layer, pair + early - whole);
-        Part part = {first, pair, pairs - pair < CHUNK ? pairs - pair : CHUNK, chunk, soon - chunk};
-        if (KINDS[layer->kind].single && rows == 1) {
-            KINDS[layer->kind].single(sums, job, &part);
+        const int64_t count = pairs - pair < CHUNK ? pairs - pair : CHUNK, soon = pair + early;
+        const uint8_t *next = soon < pairs ? weights + bytes(layer, soon) : then + bytes(layer, soon - whole);
+        Part part = {first, pair, count, chunk, (int64_t)((uintptr_t)next - (uintptr_t)chunk)};
+        if (kind->expand && rows == 1) {
+            kind->single(sums, job, &part);
             continue;
         }
-        if (KINDS[layer->kind].expand) {
-            KINDS[layer->kind].expand(expanded, &part);
+        if (kind->expand) {
+            kind->expand(expanded, &part);
             part.weights = expanded;
         }
         for (int64_t row = 0, left = (rows + TILE - 1) / TILE; left > 0; left--) {
             int64_t size = (rows - row + left - 1) / left; /* 8 rows are 4 and 4, not 6 and 2 */
             part.row = first + row;
-            KINDS[layer->kind].tiles[size](sums + row * PANEL, job, &part);
+            kind->tiles[size](sums + row * PANEL, job, &part);
             row += size;
         }
     }
@@ -230,11 +234,14 @@ static void work(void *data) {
     const Linear *layer = job->layer, *after = job->after;
     const int64_t panels = (layer->outputs + PANEL - 1) / PANEL, thread = omp_get_thread_num();
     for (int64_t panel = thread, next; panel < panels; panel = next) {
-        /* Whoever is free takes the next: on a shared machine cores are not equally fast. */
+        /* First come, first served, since cores of a shared machine are not equally fast; one panel early, to ask
+         * memory for it. */
         next = omp_get_num_threads() + __atomic_fetch_add(&job->taken, 1, __ATOMIC_RELAXED);
-        const uint8_t *then = next < panels ? weights_of(layer, next) : after ? weights_of(after, thread) : layer->weights;
-        for (int64_t first = 0; first < job->rows; first += STRIP)
-            strip(job, panel, first, job->rows - first < STRIP ? job->rows - first : STRIP, then);
+        const uint8_t *then = next < panels ? weights_of(layer, next)
+                              : after       ? weights_of(after, thread)
+                                            : layer->weights;
+        for (int64_t first = 0, left = job->rows; left > 0; first += STRIP, left -= STRIP)
+            strip(job, panel, first, left < STRIP ? left : STRIP, left > STRIP ? weights_of(layer, panel) : then);
     }
 }
 

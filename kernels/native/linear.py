@@ -21,7 +21,7 @@ from ringroad.kernels.native.library import (
 
 PANEL, LANES, GROUP = 64, 16, 32  # of linear.c and vector.h; GROUP: inputs that share an int4 scale
 CODED4_GROUP, CODED8_GROUP = 32, 16  # inputs that share a scale of codes, in codes.h
-BLOCK = 128  # inputs that share a unit of nested scales
+UNIT_INPUTS = 128  # inputs that share a unit of nested scales there
 
 
 def fits(outputs: int, inputs: int, gated: bool = False) -> bool:
@@ -109,7 +109,9 @@ def pack_codes(weight: Codes, bias: Tensor | None, gated: bool = False) -> Packe
         packed = words.reshape(-1, inputs // group, words[0, 0].numel()).view(torch.uint8)
     else:
         packed = codes.permute(0, 3, 4, 1, 2, 5).reshape(-1, inputs // group, group * PANEL).view(torch.uint8)
-    nested = bool(weight.nested) and inputs % BLOCK == 0
+    nested = bool(weight.nested) and all(
+        inputs // each.units.shape[1] % UNIT_INPUTS == 0 for each in weight.nested
+    )
     if nested:
         panels = _nested(packed, weight)
     else:
@@ -121,7 +123,7 @@ def pack_codes(weight: Codes, bias: Tensor | None, gated: bool = False) -> Packe
 
 def _nested(packed: Tensor, weight: Codes) -> Tensor:
     """Blocks of their units and then groups, from the groups' packed codes [panels, groups, bytes]."""
-    blocks = weight.codes.shape[1] // BLOCK
+    blocks = weight.codes.shape[1] // UNIT_INPUTS
     units = [each.units.repeat_interleave(blocks // each.units.shape[1], 1) for each in weight.nested]
     groups = torch.cat([packed, *(_by_panels(each.multiples) for each in weight.nested)], -1)
     return torch.cat([*map(_by_panels, units), groups.view(len(packed), blocks, -1)], -1)

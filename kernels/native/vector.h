@@ -19,6 +19,11 @@ static inline void narrow(bf16 *to, __m512 values) {
     _mm256_storeu_si256((__m256i *)to, (__m256i)_mm512_cvtneps_pbh(values));
 }
 
+/* Asks memory for what lies so many bytes from here, which may be another object's. */
+INLINE void ask(const void *here, int64_t ahead) {
+    _mm_prefetch((const char *)((uintptr_t)here + (uintptr_t)ahead), _MM_HINT_T0);
+}
+
 static inline __m512bh pairs(const bf16 *from) { return (__m512bh)_mm512_loadu_si512(from); }
 
 /* e^x to 1 or 2 units in the last place: 2^n times a polynomial on half a binade around zero. */

@@ -54,14 +54,32 @@ static void survey_row(const bf16 *logits, int64_t count, Best *best, float *log
     *entropy = logf(sum) - _mm512_reduce_add_ps(moment) / sum;
 }
 
+typedef struct {
+    const bf16 *logits;
+    int64_t rows, count, k, *ids;
+    float *scores, *log_sum, *entropy;
+    int64_t next;
+} Surveyed;
+
+static void survey_work(void *data) {
+    Surveyed *job = data;
+    for (;;) {
+        int64_t r = __atomic_fetch_add(&job->next, 1, __ATOMIC_RELAXED);
+        if (r >= job->rows) return;
+        Best best = {job->ids + r * job->k, job->scores + r * job->k, 0, job->k};
+        survey_row(job->logits + r * job->count, job->count, &best, job->log_sum + r, job->entropy + r);
+    }
+}
+
 /* Of each row of logits [rows, count]: its k best ids and logits, the log of the sum of all exponentials, and
  * the entropy in nats. k <= count. */
 void survey(const bf16 *logits, int64_t rows, int64_t count, int64_t k, int64_t *ids, float *scores, float *log_sum,
-            float *entropy) {
-    for (int64_t r = 0; r < rows; r++) {
-        Best best = {ids + r * k, scores + r * k, 0, k};
-        survey_row(logits + r * count, count, &best, log_sum + r, entropy + r);
-    }
+            float *entropy, unsigned threads) {
+    Surveyed job = {logits, rows, count, k, ids, scores, log_sum, entropy, 0};
+    if (rows > 1)
+        GOMP_parallel(survey_work, &job, threads, 0);
+    else
+        survey_work(&job);
 }
 
 /* Philox4x64-10 (Salmon et al., SC 2011), as docs/noise.md has it: the words of eight tokens. */
@@ -115,39 +133,106 @@ static float least_of(const Best *best, int64_t k) {
     return last - 1e-5f - 1e-6f * fabsf(last);
 }
 
-/* The k best of scores [count] fp32 plus their noise, and behind them up to `more` that come as near as
- * rounding: ids and words, with the sums in `totals`. Only tokens that could be among them get their noise,
- * so a distribution with a peak costs little more than reading it. Returns how many there are: fewer than k
- * where fewer scores are above -infinity. */
-int64_t noisy_best(const float *scores, int64_t count, int64_t k, int64_t more, uint64_t seed, uint64_t stream,
-                   uint64_t position, int64_t *ids, uint32_t *words, float *totals) {
-    Noise noise = {seed, stream, position, -1, {0}};
+/* What noise is added to: fp32 scores, or bf16 logits of which a score is (logit - the largest) / temperature. */
+typedef struct {
+    const void *numbers;
+    int64_t count;
+    float top, temperature;
+} Scores;
+
+INLINE __m512 numbers_at(const int raw, const Scores *of, int64_t at) {
+    if (raw) return lanes(of->numbers, at, of->count, -INFINITY);
+    __mmask16 real = of->count - at >= LANES ? 0xFFFF : (__mmask16)((1u << (of->count - at)) - 1);
+    return _mm512_mask_loadu_ps(_mm512_set1_ps(-INFINITY), real, (const float *)of->numbers + at);
+}
+
+INLINE __m512 scores_at(const int raw, const Scores *of, int64_t at) {
+    __m512 x = numbers_at(raw, of, at);
+    if (!raw) return x;
+    return _mm512_div_ps(_mm512_sub_ps(x, _mm512_set1_ps(of->top)), _mm512_set1_ps(of->temperature));
+}
+
+/* The k best of scores plus their noise, and behind them up to `more` that come as near as rounding: ids and words,
+ * with the sums in `totals`. Only tokens that could be among them get their noise, so a distribution with a peak
+ * costs little more than reading it. Returns how many there are: fewer than k where fewer scores are above
+ * -infinity. Sets `of->top` where numbers are raw. */
+INLINE int64_t noisy(const int raw, Scores *of, int64_t k, int64_t more, Noise noise, int64_t *ids, uint32_t *words,
+                     float *totals) {
     Best best = {ids, totals, 0, k + more};
-    float likeliest[LIKELIEST], sums[LIKELIEST];
+    float likeliest[LIKELIEST], sums[LIKELIEST], some[LANES];
     int64_t known[LIKELIEST], order[LIKELIEST];
     Best first = {known, likeliest, 0, LIKELIEST}, noised = {order, sums, 0, LIKELIEST};
-    for (int64_t at = 0; at < count; at += LANES) {
-        __mmask16 real = count - at >= LANES ? 0xFFFF : (__mmask16)((1u << (count - at)) - 1);
-        __m512 x = _mm512_mask_loadu_ps(_mm512_set1_ps(-INFINITY), real, scores + at);
+    for (int64_t at = 0; at < of->count; at += LANES) {
+        __m512 x = numbers_at(raw, of, at);
         uint32_t above = _mm512_cmp_ps_mask(x, _mm512_set1_ps(bar(&first)), _CMP_GT_OQ);
-        for (; above; above &= above - 1) offer(&first, at + __builtin_ctz(above), scores[at + __builtin_ctz(above)]);
+        if (above) _mm512_storeu_ps(some, x);
+        for (; above; above &= above - 1) offer(&first, at + __builtin_ctz(above), some[__builtin_ctz(above)]);
+    }
+    if (raw && first.count) {
+        of->top = likeliest[0];
+        for (int64_t i = 0; i < first.count; i++) likeliest[i] = (likeliest[i] - of->top) / of->temperature;
     }
     /* What the k best of the likeliest reach with their noise, the k best of all reach as well. */
-    for (int64_t i = 0; i < first.count; i++) offer(&noised, known[i], likeliest[i] + gumbel(word_of(&noise, known[i])));
+    for (int64_t i = 0; i < first.count; i++)
+        offer(&noised, known[i], likeliest[i] + gumbel(word_of(&noise, known[i])));
     float floor = k > LIKELIEST ? -INFINITY : least_of(&noised, k);
-    for (int64_t at = 0; at < count; at += LANES) {
-        __mmask16 real = count - at >= LANES ? 0xFFFF : (__mmask16)((1u << (count - at)) - 1);
-        __m512 x = _mm512_mask_loadu_ps(_mm512_set1_ps(-INFINITY), real, scores + at);
+    for (int64_t at = 0; at < of->count; at += LANES) {
+        __m512 x = scores_at(raw, of, at);
         float least = fmaxf(floor, least_of(&best, k));
         __m512 reach = _mm512_add_ps(x, _mm512_set1_ps(MOST));
         uint32_t able = _mm512_cmp_ps_mask(reach, _mm512_set1_ps(least), _CMP_GE_OQ) &
                         _mm512_cmp_ps_mask(x, _mm512_set1_ps(-INFINITY), _CMP_GT_OQ);
+        if (able) _mm512_storeu_ps(some, x);
         for (; able; able &= able - 1) {
             int64_t token = at + __builtin_ctz(able);
+            float score = some[__builtin_ctz(able)];
             uint32_t word = word_of(&noise, token);
-            if (scores[token] + at_most(word) >= least) offer(&best, token, scores[token] + gumbel(word));
+            if (score + at_most(word) >= least) offer(&best, token, score + gumbel(word));
         }
     }
     for (int64_t i = 0; i < best.count; i++) words[i] = word_of(&noise, ids[i]);
     return best.count;
+}
+
+/* Of scores [count] fp32, as above. */
+int64_t noisy_best(const float *scores, int64_t count, int64_t k, int64_t more, uint64_t seed, uint64_t stream,
+                   uint64_t position, int64_t *ids, uint32_t *words, float *totals) {
+    Scores of = {scores, count, 0.f, 1.f};
+    return noisy(0, &of, k, more, (Noise){seed, stream, position, -1, {0}}, ids, words, totals);
+}
+
+typedef struct {
+    const bf16 *logits;
+    int64_t count, draws, more, room;
+    const int64_t *rows, *k;
+    const float *temperatures;
+    const uint64_t *seeds, *positions;
+    int64_t *ids, *found;
+    uint32_t *words;
+    float *totals, *tops;
+    int64_t next;
+} Drawn;
+
+static void draw_work(void *data) {
+    Drawn *job = data;
+    for (;;) {
+        int64_t d = __atomic_fetch_add(&job->next, 1, __ATOMIC_RELAXED), at = d * job->room;
+        if (d >= job->draws) return;
+        Scores of = {job->logits + job->rows[d] * job->count, job->count, 0.f, job->temperatures[d]};
+        Noise noise = {job->seeds[d], 0, job->positions[d], -1, {0}};
+        job->found[d] = noisy(1, &of, job->k[d], job->more, noise, job->ids + at, job->words + at, job->totals + at);
+        job->tops[d] = of.top;
+    }
+}
+
+/* The same for `draws` rows of logits [any, count], each with its k, temperature, seed and position: ids, words and
+ * totals [draws, room], with room for the largest k and `more`; how many were found, and each row's largest logit. */
+void noisy_rows(const bf16 *logits, int64_t count, int64_t draws, int64_t more, int64_t room, const int64_t *rows,
+                const int64_t *k, const float *temperatures, const uint64_t *seeds, const uint64_t *positions, int64_t *ids,
+                uint32_t *words, float *totals, int64_t *found, float *tops, unsigned threads) {
+    Drawn job = {logits, count, draws, more, room, rows, k, temperatures, seeds, positions, ids, found, words, totals, tops, 0};
+    if (draws > 1)
+        GOMP_parallel(draw_work, &job, threads, 0);
+    else
+        draw_work(&job);
 }

@@ -2,6 +2,7 @@
 
 import ctypes
 import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ def survey(logits: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     ids = torch.zeros(rows, k, dtype=torch.int64)  # what stays where nothing compares: a row of NaN
     scores, log_sum, entropy = torch.full((rows, k), -math.inf), torch.empty(rows), torch.empty(rows)
     outputs = (address(ids), address(scores), address(log_sum), address(entropy))
-    found.survey(address(logits), rows, count, k, *outputs)
+    found.survey(address(logits), rows, count, k, *outputs, torch.get_num_threads())
     return ids, scores, log_sum, entropy
 
 
@@ -51,3 +52,31 @@ def noisy_best(scores: Tensor, k: int, seed: int, position: int, stream: int) ->
         address(scores), len(scores), k, NEAR, *key, address(ids), words.ctypes.data, address(totals)
     )
     return ids[:count], words[:count]
+
+
+def noisy_rows(
+    logits: Tensor,
+    rows: Sequence[int],
+    counts: Sequence[int],
+    temperatures: Sequence[float],
+    seeds: Sequence[int],
+    positions: Sequence[int],
+) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:
+    """For each of `rows` of logits [any, vocabulary] bf16 what `noisy_best` finds of its scores, which are
+    (logit - the largest) / temperature in fp32: ids, words, and the largest. Stream 0; all threads read.
+    """
+    found = library()
+    assert found is not None
+    logits = logits.contiguous()
+    room = max(counts) + NEAR
+    wanted = (np.array(rows, np.int64), np.array(counts, np.int64), np.array(temperatures, np.float32))
+    keys = np.array(seeds, np.uint64), np.array(positions, np.uint64)
+    ids, words = np.empty((len(rows), room), np.int64), np.empty((len(rows), room), np.uint32)
+    totals, tops = np.empty((len(rows), room), np.float32), np.empty(len(rows), np.float32)
+    sizes = np.empty(len(rows), np.int64)
+    arrays = (*wanted, *keys, ids, words, totals, sizes, tops)
+    pointers = (each.ctypes.data for each in arrays)
+    numbers = logits.shape[1], len(rows), NEAR, room
+    found.noisy_rows(address(logits), *numbers, *pointers, torch.get_num_threads())
+    for i, size in enumerate(sizes.tolist()):
+        yield ids[i, :size], words[i, :size], float(tops[i])

@@ -1,5 +1,7 @@
 """Weights kept as codes: to the last bit the layers of the bf16 numbers they stand for."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -31,13 +33,21 @@ def coded(bits: int, out: int, width: int, group: int = 32) -> Codes:
     return Codes(codes, scale, minimum if bits == 4 else None)
 
 
+def sizes(out: int, blocks: int, numbers: torch.Generator) -> Tensor:
+    """fp16 numbers of all sizes, down to those below its normal ones and zero."""
+    powers = torch.randint(-7, 3, (out, blocks), generator=numbers)
+    found = torch.randn(out, blocks, generator=numbers) * 10.0**powers
+    found[torch.rand(out, blocks, generator=numbers) < 0.05] = 0.0
+    return found.half()
+
+
 def nested(bits: int, out: int, width: int, block: int = 128) -> Codes:
     """The same with scales, and minima, that are multiples of few units."""
     numbers, group = generator(out + width), 32 if bits == 4 else 16
     low, high = (0, 64) if bits == 4 else (-128, 128)
     of = [
         Nested(
-            torch.randn(out, width // block, generator=numbers).half() / 7,
+            sizes(out, width // block, numbers),
             torch.randint(low, high, (out, width // group), generator=numbers, dtype=torch.int8),
         )
         for _ in range(2 if bits == 4 else 1)
@@ -111,7 +121,9 @@ def test_a_layer_of_nested_scales_has_the_bits_of_the_bf16_layer(
     ours = native.pack_codes(weight, bias, gated)
     theirs = native.pack_bf16(plain(weight).float().bfloat16(), bias, gated)
     assert ours.descriptor.kind == (NESTED4 if bits == 4 else NESTED8)
-    assert ours.nbytes < 0.6 * bits / 4 * out * width * 1.25
+    wide = native.pack_codes(replace(weight, nested=()), bias, gated)
+    assert ours.nbytes < 0.9 * wide.nbytes
+    assert torch.equal(ours(rows(3, width)), wide(rows(3, width)))
     for count in ROWS:
         given = rows(count, width)
         assert torch.equal(ours(given), theirs(given)), count
@@ -119,21 +131,24 @@ def test_a_layer_of_nested_scales_has_the_bits_of_the_bf16_layer(
 
 @native_only
 @pytest.mark.parametrize("bits", [4, 8])
-def test_blocks_that_do_not_fill_a_chunk_are_kept_with_wide_scales(bits: int) -> None:
-    weight = nested(bits, 64, 192, block=64)
-    layer, given = native.pack_codes(weight, None), rows(3, 192)
+@pytest.mark.parametrize("width", [192, 256])
+def test_smaller_blocks_than_the_kernels_are_kept_with_wide_scales(bits: int, width: int) -> None:
+    weight = nested(bits, 64, width, block=64)
+    layer, given = native.pack_codes(weight, None), rows(3, width)
     assert layer.descriptor.kind == (CODED4 if bits == 4 else CODED8)
     assert torch.equal(layer(given), native.pack_bf16(plain(weight).float().bfloat16(), None)(given))
 
 
 @native_only
 @pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize("out", [64, 1216])
 @pytest.mark.parametrize("count", [1, 5])
-def test_a_panel_is_some_threads_and_no_others(threads: int, count: int) -> None:
-    layer, before = native.pack_codes(nested(4, 1216, 256), None), torch.get_num_threads()
+def test_every_panel_is_computed_whatever_the_threads(threads: int, out: int, count: int) -> None:
+    layer, before = native.pack_codes(nested(4, out, 256), None), torch.get_num_threads()
     given = [torch.randn(count, 256, generator=generator(i)).bfloat16() for i in range(20)]
-    alone = [layer(each) for each in given]
     try:
+        torch.set_num_threads(1)
+        alone = [layer(each) for each in given]
         torch.set_num_threads(threads)
         assert all(torch.equal(layer(each), found) for each, found in zip(given, alone, strict=True))
     finally:

@@ -1,6 +1,7 @@
 """Drawing a token: against the reference, and what each truncation leaves."""
 
 import math
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ringroad.actors.messages import Sampling
-from ringroad.kernels.sampling import CANDIDATES, draw, survey, truncate
+from ringroad.kernels.sampling import CANDIDATES, Draw, best, best_rows, draw, survey, truncate
 from tests import reference
 
 pytestmark = pytest.mark.usefixtures("both_readings")
@@ -118,6 +119,45 @@ def test_draw_reads_logits_of_any_dtype(dtype: torch.dtype) -> None:
     for position in range(100):
         ours = draw(logits, seed=5, position=position, temperature=0.9, top_k=50)
         assert ours == reference.draw(logits.tolist(), Sampling(5, 0.9, 50), position)
+
+
+def test_rows_drawn_together_are_those_drawn_alone() -> None:
+    """To the last bit of what they are compared by, however many are wanted of the others."""
+    logits = (spread(6 * 3001, 4.0).view(6, 3001)).bfloat16()
+    logits[2] = logits[2].round()  # with equals
+    logits[3, 5:] = -math.inf
+    draws = [
+        Draw(0, 1, 3, 17, 1.0, 0, 1.0, 0.0),
+        Draw(1, 40, 2**64 - 1, 2**40, 0.7, 0, 1.0, 0.0),
+        Draw(2, 34, 3, 17, 1.3, 0, 1.0, 0.0),
+        Draw(3, 9, 4, 1, 0.9, 0, 1.0, 0.0),
+        Draw(4, 1, 5, 2, 0.8, 30, 0.9, 0.0),  # truncated, so by itself
+        Draw(5, 2, 6, 3, 1e-45, 0, 1.0, 0.0),
+        Draw(1, 1, 7, 4, 0.5, 0, 1.0, 0.0),  # a row twice
+    ]
+    together = best_rows(logits, draws)
+    for each, (ids, totals) in zip(draws, together, strict=True):
+        wanted = asdict(each)
+        alone = best(logits[wanted.pop("row")], wanted.pop("count"), **wanted)
+        assert torch.equal(ids, alone[0]), each
+        assert torch.equal(totals, alone[1]), each
+        asked = Sampling(each.seed, each.temperature, each.top_k, each.top_p, each.min_p)
+        if each.temperature > 1e-3:
+            assert int(ids[0]) == reference.draw(logits[each.row].tolist(), asked, each.position)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_many_rows_share_the_threads(threads: int) -> None:
+    logits, before = spread(64 * 500, 3.0).view(64, 500).bfloat16(), torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        drawn = best_rows(logits, [Draw(row, 1, row, 9, 1.0, 0, 1.0, 0.0) for row in range(64)])
+        seen = survey(logits, 2)
+    finally:
+        torch.set_num_threads(before)
+    for row in range(64):
+        assert int(drawn[row][0][0]) == draw(logits[row], seed=row, position=9, temperature=1.0)
+        assert torch.equal(seen.ids[row], survey(logits[row : row + 1], 2).ids[0])
 
 
 def test_of_equal_logits_the_lowest_id_wins() -> None:

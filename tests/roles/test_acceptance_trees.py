@@ -9,6 +9,7 @@ import pytest
 from ringroad.actors.chance import Chance, Dice, Distribution
 from ringroad.actors.drafts import DRAFTS, ROOT, Grow, Node
 from ringroad.actors.verifier.acceptance import RULES, walk
+from ringroad.actors.verifier.acceptance.coupled import accept
 from tests import reference
 from tests.kernels.test_distribution import DOUBT, doubt
 from tests.roles.every_way import every_way
@@ -136,3 +137,31 @@ def test_the_oracle_draws_without_replacement() -> None:
     for tokens, probability in ways:
         found[tokens] = found.get(tokens, 0.0) + probability
     assert found == pytest.approx(reference.ordered_draws(list(q), 3, replaced=False))
+
+
+TREES: list[tuple[list[int], list[int]]] = [  # guesses and their parents
+    ([], []),
+    ([1], [-1]),
+    ([0, 1], [-1, 0]),
+    ([0, 1, 2], [-1, -1, -1]),
+    ([2, 0, 0, 1, 2], [-1, -1, 0, 0, 1]),
+    ([1, 1, 0], [-1, 0, -1]),
+]
+
+
+@pytest.mark.parametrize(("guesses", "parents"), TREES)
+@pytest.mark.parametrize("zeros", [0, 1])
+def test_coupled_texts_have_the_targets_law_whatever_is_guessed(
+    guesses: list[int], parents: list[int], zeros: int
+) -> None:
+    p = language(3, seed=len(guesses), zeros=zeros)
+    texts: list[tuple[int, ...]] = [()]
+    for token, parent in zip(guesses, parents, strict=True):
+        texts.append((*texts[1 + parent], token))
+
+    def run(chance: Chance) -> list[int]:
+        path, token = accept([chance.token(p[text]) for text in texts], guesses, parents)
+        return [*(guesses[node] for node in path), token]
+
+    for text, probability in law_of(run, p, 3).items():
+        assert abs(probability - plainly(p, text)) < EXACT, text

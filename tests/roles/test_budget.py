@@ -8,6 +8,8 @@ import pytest
 from ringroad.actors.messages import Pass
 from ringroad.actors.router.chances import Chain
 from ringroad.actors.router.costs import Curve, Meter
+from ringroad.actors.router.forecasts import Load
+from ringroad.actors.router.pace import like, of_all
 from tests.roles.crowds import CEILING, MACHINES, Crowd, Machine, fixed_rates
 
 ROUNDS = {1: 800, 4: 400, 32: 160}
@@ -86,6 +88,18 @@ def test_who_began_on_a_busy_machine_is_not_plain_for_ever(busy: float) -> None:
     crowd.rate(300)
     fixed = fixed_rates(quiet, 1, 0.8, 1.0, 50)
     assert crowd.rate(200) >= 0.9 * max(fixed)
+
+
+@pytest.mark.parametrize(("unread", "drafters"), [(20_000, 1), (100, 2)])
+def test_nobody_is_looked_at_again_at_any_price(unread: int, drafters: int) -> None:
+    """A long text is not read only to measure, and two verifiers of one drafter are no change of machine."""
+    crowd = Crowd(MACHINES["dear drafter"], 1, 0.02)
+    crowd.rate(60)
+    for round in range(40):
+        for _ in range(9):
+            crowd.judging.observe(Pass(0.06 * (2 if round % 2 else 1), 1, 1), 1, guessing=False)
+        load = Load(crowd.drafting, crowd.judging, drafters, 1)
+        assert crowd.control.choose(crowd.paces[0], load, unread, 1000) == 0, round
 
 
 def test_a_drafter_that_was_slow_for_a_while_is_looked_at_again() -> None:
@@ -182,6 +196,17 @@ def test_a_hiccup_is_no_news_and_a_change_is() -> None:
     assert curve.at(4) == pytest.approx(0.3, rel=0.02)
 
 
+def test_a_hiccup_is_no_news_of_what_is_old_either() -> None:
+    curve = Curve()
+    for _ in range(9):
+        curve.observe(Pass(0.1, 4, 1))
+    curve.age()
+    for seconds in (0.9, 0.1, 0.1, 0.1):
+        curve.observe(Pass(seconds, 4, 1))
+        assert curve.at(4) <= 0.2
+    assert curve.at(4) < 0.14
+
+
 def test_what_was_not_seen_lately_counts_little_and_changes_with_what_is_seen() -> None:
     curve = Curve()
     for _ in range(9):
@@ -235,3 +260,15 @@ def test_chances_are_decayed_means_drawn_towards_the_expected() -> None:
         count = sum(weight for weight, _ in trials)
         assert chance == pytest.approx((hits + 5.0 * expected[i]) / (count + 5.0))
     assert own.reach(4)[1] == pytest.approx(own.chances(4)[0] * own.chances(4)[1])
+
+
+def test_second_choices_are_rows() -> None:
+    everyone = of_all()
+    record = like(everyone).record
+    for _ in range(200):
+        record.observe(4, 8, 4, 2)  # each guess with another beside it
+    for each in (record, everyone, like(everyone).record):
+        assert each.chances(4).made == pytest.approx([2.0] * 4, rel=0.1)
+    for _ in range(200):
+        record.observe(4, 4, 4, 2)
+    assert everyone.chances(4).made == pytest.approx([1.0] * 4, rel=0.1)

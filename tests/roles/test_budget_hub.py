@@ -31,6 +31,7 @@ class Pair:
     config: RouterConfig = field(default_factory=RouterConfig)
     right: bool = True  # whether the drafter's guesses are
     draft_seconds: float = 0.01
+    slow: float = 1.0  # by how much the machine is, for both models
     first_pass: Pass | None = None  # what the drafter's first took, where it is unlike the others
     asked: deque[tuple[bytes, Message]] = field(default_factory=deque)
     budgets: list[int] = field(default_factory=list)  # of every round; 0 where the drafter was not asked
@@ -69,7 +70,7 @@ class Pair:
     def _propose(self, draft: Draft) -> None:
         length = draft.base + len(draft.tokens)
         tokens = [7 if self.right else 8] * draft.budget
-        took = self.first_pass or Pass(self.draft_seconds, 1, 1, draft.budget)
+        took = self.first_pass or Pass(self.slow * self.draft_seconds, 1, 1, draft.budget)
         self.first_pass = None
         self.router.receive(DRAFTER, Proposal("s", draft.epoch, length, tokens, [], took=took), 0.0)
 
@@ -77,7 +78,7 @@ class Pair:
         length, count = consult.base + len(consult.tokens), len(consult.guesses)
         self.budgets.append(count)
         path = list(range(count)) if self.right else []
-        took = Pass(0.06 + 0.006 * (count + 1), count + 1, 1)
+        took = Pass(self.slow * (0.06 + 0.006 * (count + 1)), count + 1, 1)
         self.router.receive(VERIFIER, Verdict("s", consult.epoch, length, path, 7, took=took), 0.0)
 
 
@@ -168,6 +169,16 @@ def test_drafters_that_come_and_go_are_used_every_time(model: str) -> None:
         for role in (DRAFTER, VERIFIER):
             pair.router.lose(role)
             pair.meet(role, f"{model}{time}" if model else "")
+
+
+def test_what_a_busy_start_taught_is_forgotten_though_plain_requests_came_between() -> None:
+    pair = Pair(draft_seconds=0.05, slow=8.0)
+    pair.submit(max_tokens=16)
+    pair.slow, pair.draft_seconds = 1.0, 0.01
+    pair.submit(Mode.LARGE, max_tokens=100)
+    pair.budgets.clear()
+    pair.submit(max_tokens=60)
+    assert sum(count > 0 for count in pair.budgets) >= len(pair.budgets) - 2
 
 
 @pytest.mark.parametrize("prompt", [50, 150])

@@ -1,5 +1,7 @@
 """Drafting without a model: what each strategy makes of the texts it has seen."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -221,6 +223,14 @@ def test_hits_count_and_fade() -> None:
 def test_the_choices_are_the_files() -> None:
     assert strategies.names() == ["lookup", "recycling", "suffix"]
     assert shapes.names() == ["beam", "branch", "dyspec", "threshold"]
+
+
+def test_a_file_more_is_a_strategy_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "again.py").write_text("def make():\n    return 'what is made there'\n")
+    monkeypatch.setattr(strategies, "__path__", [*strategies.__path__, str(tmp_path)])
+    assert strategies.names() == ["again", "lookup", "recycling", "suffix"]
+    assert strategies.make("again") == "what is made there"
+    assert DrafterConfig(strategies=["again"]).model_free == ["again"]
 
 
 def test_defaults_and_choices() -> None:

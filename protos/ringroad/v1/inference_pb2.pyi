@@ -252,8 +252,8 @@ class Speculation(_message.Message):
 
     DRAFT_TOKENS_FIELD_NUMBER: _builtins.int
     draft_tokens: _builtins.int
-    """Tokens guessed at a time, 0 to 16; 0 is no speculation, and refused in MODE_ROUTED. Default: the
-    server's choice.
+    """How many tokens deep to guess at a time, 0 to 16; 0 is no speculation, and refused in MODE_ROUTED. At each
+    depth a second choice may stand beside the first. Default: the server's choice.
     """
     def __init__(
         self,
