@@ -45,8 +45,11 @@ def shares(prompts: list[Ids], concurrency: list[int], at_least: int) -> Iterato
 
 
 def needed(size: int, at_least: int) -> int:
-    """The prompts of at least so many that fill batches of a size."""
-    return -(-at_least // size) * size
+    """The prompts of at least so many that fill batches of a size.
+
+    Two batches or more: turns must alternate, since who comes second finds the prompts in the cache.
+    """
+    return max(2, -(-at_least // size)) * size
 
 
 def summary(runs: Runs) -> dict[str, Any]:

@@ -125,7 +125,10 @@ def plans(load: Load, chances: Chances, rounds: list[Round], common: int, margin
         joined = _any(drafted, company) if i < common else 0.0
         row = load.drafting.curve.slope(1.0 + company * drafted)
         drafts += drafted * (joined * row + (1.0 - joined) * lone)
-        rows = load.judging.added(others, 1.0 + guesses) - load.judging.added(others, 1.0)
+        rows = load.judging.added(others, 1.0 + guesses)
+        if load.held_up:  # who waits for a draft of its own is judged alone, for the others have gone on
+            rows += chances.drafted[0] * (load.judging.curve.at(1.0 + guesses) - rows)
+        rows -= load.judging.added(others, 1.0)
         reading = load.drafting.curve.slope(1.0 + company) * stays
         excess = drafts + reading + rows - (tokens - 1.0) * worth + margin * plain.each * tokens
         all_so = rounds[i + 1]

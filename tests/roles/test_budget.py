@@ -8,7 +8,7 @@ import pytest
 from ringroad.actors.messages import Pass
 from ringroad.actors.router.chances import Chain
 from ringroad.actors.router.costs import Curve, Meter
-from ringroad.actors.router.forecasts import Load
+from ringroad.actors.router.forecasts import Chances, Load, forecast, plans
 from ringroad.actors.router.pace import like, of_all
 from tests.roles.crowds import CEILING, MACHINES, Crowd, Machine, fixed_rates
 
@@ -125,17 +125,27 @@ def test_where_nothing_pays_the_drafter_is_hardly_asked() -> None:
     assert asked <= 0.03 * 4 * 300
 
 
-@pytest.mark.parametrize(("machine", "guesses"), [("cpu", False), ("free drafter", True)])
-def test_a_crowd_on_the_drafters_own_cores_guesses_only_what_pays_alone(machine: str, guesses: bool) -> None:
-    """Passes that all share look cheap, but while some draft there, all wait."""
+@pytest.mark.parametrize("machine", ["cpu", "gpu", "free drafter"])
+def test_a_crowd_on_the_drafters_own_cores_does_not_wait_for_drafts(machine: str) -> None:
+    """Passes that all share look cheap, but while some draft there, all wait or go on without them."""
     apart, together = (Crowd(MACHINES[machine], 4, 0.7, one_place=one_place) for one_place in (False, True))
     for crowd in (apart, together):
         crowd.rate(100)
     assert min(apart.budgets) > 0
-    assert [budget > 0 for budget in together.budgets] == [guesses] * 4
+    assert together.budgets == [0] * 4
     together.hold(1)
     together.rate(20)
     assert together.budgets[0] > 0
+
+
+def test_what_needs_no_draft_pass_is_guessed_in_a_crowd_too() -> None:
+    crowd = Crowd(MACHINES["cpu"], 4, 0.7, one_place=True)
+    crowd.rate(60)
+    load = Load(crowd.drafting, crowd.judging, 4, 4, one_place=True)
+    for drafted, pays in ((0.0, True), (1.0, False)):
+        chances = Chances([0.9, 0.8, 0.7, 0.6], [1.0] * 4, [drafted] * 4)
+        found = plans(load, chances, forecast(load, chances), common=0, margin=0.03)
+        assert (min(plan.excess for plan in found) < 0) == pays
 
 
 def test_a_good_session_among_bad_ones_guesses_alone() -> None:

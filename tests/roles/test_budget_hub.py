@@ -18,7 +18,10 @@ from ringroad.actors.messages import (
     Submit,
     Verdict,
 )
+from ringroad.actors.router.budget import Budget
 from ringroad.actors.router.config import RouterConfig
+from ringroad.actors.router.forecasts import Load
+from ringroad.actors.router.pace import Pace
 from ringroad.actors.router.router import Router
 
 GATE, DRAFTER, VERIFIER = b"gate", b"drafter", b"verifier"
@@ -33,6 +36,7 @@ class Pair:
     draft_seconds: float = 0.01
     slow: float = 1.0  # by how much the machine is, for both models
     first_pass: Pass | None = None  # what the drafter's first took, where it is unlike the others
+    drafter_place: list[str] = field(default_factory=list)
     asked: deque[tuple[bytes, Message]] = field(default_factory=deque)
     budgets: list[int] = field(default_factory=list)  # of every round; 0 where the drafter was not asked
     text: list[int] = field(default_factory=list)
@@ -43,7 +47,8 @@ class Pair:
             self.meet(role)
 
     def meet(self, role: bytes, model: str = "") -> None:
-        self.router.receive(role, Hello(role.decode(), model), 0.0)
+        place = self.drafter_place if role == DRAFTER else ["a core 0", "a core 1"]
+        self.router.receive(role, Hello(role.decode(), model, place=place), 0.0)
 
     def submit(
         self,
@@ -179,6 +184,24 @@ def test_what_a_busy_start_taught_is_forgotten_though_plain_requests_came_betwee
     pair.budgets.clear()
     pair.submit(max_tokens=60)
     assert sum(count > 0 for count in pair.budgets) >= len(pair.budgets) - 2
+
+
+@pytest.mark.parametrize(
+    ("place", "shared"), [(["a core 1", "a core 2"], True), (["b core 1"], False), ([], False)]
+)
+def test_control_knows_who_computes_on_the_same_cores(
+    place: list[str], shared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads: list[Load] = []
+    choose = Budget.choose
+
+    def watched(self: Budget, pace: Pace, load: Load, unread: int, left: int) -> int:
+        loads.append(load)
+        return choose(self, pace, load, unread, left)
+
+    monkeypatch.setattr(Budget, "choose", watched)
+    Pair(drafter_place=place).submit(max_tokens=10)
+    assert {load.one_place for load in loads} == {shared}
 
 
 @pytest.mark.parametrize("prompt", [50, 150])
