@@ -7,7 +7,7 @@ the noise of any position without having drawn the ones before.
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -49,19 +49,15 @@ def noisy_best(
     return few, scores.cpu()[few] + _from_words(words)
 
 
-class Row(Protocol):
-    """Which row of logits is drawn from, at which temperature, and with whose noise."""
+@dataclass(frozen=True)
+class Row:
+    """Which row of logits is drawn from, how many are wanted, at which temperature, and with whose noise."""
 
-    @property
-    def row(self) -> int: ...
-    @property
-    def count(self) -> int: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def position(self) -> int: ...
-    @property
-    def temperature(self) -> float: ...
+    row: int
+    count: int
+    seed: int
+    position: int
+    temperature: float
 
 
 def noisy_rows(logits: Tensor, draws: Sequence[Row]) -> Iterator[tuple[Tensor, Tensor]]:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 import torch
 
 from ringroad.kernels import native
-from ringroad.kernels.noise import noisy_best, noisy_rows
+from ringroad.kernels.noise import Row, noisy_best, noisy_rows
 from ringroad.kernels.ranking import ranked
 
 CANDIDATES = 1024  # enough for nearly every nucleus; a wider one falls back to a full sort
@@ -92,14 +92,9 @@ def best(
 
 
 @dataclass(frozen=True)
-class Draw:
-    """Of one row of logits: its place among them, and what `best` wants."""
+class Draw(Row):
+    """Of one row of logits what `best` wants."""
 
-    row: int
-    count: int
-    seed: int
-    position: int
-    temperature: float
     top_k: int
     top_p: float
     min_p: float
