@@ -51,10 +51,19 @@ class Sampling(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Policy(msgspec.Struct, frozen=True, array_like=True):
-    """A token router: a rule of `router/policies.py` by name, and its threshold."""
+    """A token router: a rule of `router/policies.py` by name, and how much doubt it takes to consult.
+
+    Either a threshold, or a share of large tokens to be held: then the threshold follows from what was
+    spoken so far, by a pure function of the text's beginning.
+    """
 
     name: str
-    threshold: float
+    threshold: float = 0.0  # consults where the doubt is at least this: 0 always, above 1 never
+    share: float | None = None  # of tokens that the large model is to speak; in place of the threshold
+    # Quantiles of the rule's doubt, evenly spaced from the lowest to the highest; empty: taken as uniform.
+    quantiles: list[float] = []
+    spoken: int = 0  # tokens of the text so far, by either model
+    large: int = 0  # of these, by the large model
 
 
 class Features(msgspec.Struct, frozen=True, array_like=True):
@@ -62,6 +71,9 @@ class Features(msgspec.Struct, frozen=True, array_like=True):
 
     margin: list[float]  # probability of the likeliest token less that of the second
     entropy: list[float]  # nats
+    top: list[float] = []  # probability of the likeliest token
+    coin: list[float] = []  # in [0, 1), a function of seed and position alone
+    doubt: list[float] = []  # what the learned head says, in [0, 1]; empty where none was asked
 
 
 class Pass(msgspec.Struct, frozen=True, array_like=True):

@@ -1,0 +1,76 @@
+"""The learned token router: how much it would matter if the small model spoke this token (R2R, Fu et al. 2025).
+
+A small residual network over what the small model saw: its last hidden state, its highest logits and the
+token it is about to speak. The published one has 50 million parameters and the token's own embedding; this
+one has about one million and a hashed embedding of its own, so that a process apart needs no model.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ringroad.kernels.layers import rms_norm
+from ringroad.kernels.linear import TOGETHER, pack
+
+TOPS = 100  # of a row's logits the highest so many, sorted
+EPS = 1e-6
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What the small model saw when it spoke each of some tokens."""
+
+    hidden: Tensor  # [rows, width] bf16, after the final norm
+    tops: Tensor  # [rows, TOPS] fp32, the highest logits, falling
+    tokens: Tensor  # [rows] int64, what it spoke
+
+    def rows(self, at: slice) -> "Sight":
+        """Of some rows alone."""
+        return Sight(self.hidden[at], self.tops[at], self.tokens[at])
+
+
+class Head:
+    """Weights, packed: a row's doubt has the same bits whatever rows come with it."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        """tensors, of any float dtype:
+
+        "token" [buckets, narrow]; "in.weight" [inner, width + TOPS + narrow], "in.bias" [inner];
+        "blocks.N.norm" [inner], "blocks.N.up.weight" [wide, inner], ".bias", "blocks.N.down.weight" [inner,
+        wide], ".bias"; "norm" [inner]; "out.weight" [1, inner], "out.bias" [1]. Raises KeyError for one
+        that is missing.
+        """
+        self._token = tensors["token"].bfloat16()
+        self._in = pack(tensors["in.weight"], tensors["in.bias"], "bf16")
+        count = sum(name.endswith(".norm") for name in tensors)
+        self._blocks = [
+            (
+                tensors[f"blocks.{n}.norm"].float(),
+                pack(tensors[f"blocks.{n}.up.weight"], tensors[f"blocks.{n}.up.bias"], "bf16"),
+                pack(tensors[f"blocks.{n}.down.weight"], tensors[f"blocks.{n}.down.bias"], "bf16"),
+            )
+            for n in range(count)
+        ]
+        self._norm = tensors["norm"].float()
+        # As many outputs as the packing keeps together; the first is meant.
+        self._out = pack(_padded(tensors["out.weight"]), _padded(tensors["out.bias"]), "bf16")
+
+    def doubts(self, seen: Sight) -> Tensor:
+        """[rows] fp32 in [0, 1]."""
+        rows = self._in(inputs(seen, self._token))
+        for norm, up, down in self._blocks:
+            rows = rows + down(torch.relu(up(rms_norm(rows, norm, EPS))))
+        return torch.sigmoid(self._out(rms_norm(rows, self._norm, EPS))[:, 0].double()).float()
+
+
+def inputs(seen: Sight, token: Tensor) -> Tensor:
+    """What the first layer reads, [rows, width + TOPS + narrow] in the dtype of `token` [buckets, narrow]."""
+    falls = seen.tops - seen.tops[:, :1]
+    spoken = token[seen.tokens % len(token)]
+    return torch.cat([seen.hidden.to(token.dtype), falls.to(token.dtype), spoken], 1)
+
+
+def _padded(tensor: Tensor) -> Tensor:
+    return torch.cat([tensor, tensor.new_zeros(TOGETHER - len(tensor), *tensor.shape[1:])])
