@@ -1,50 +1,105 @@
-"""Greedy texts of many prompts on one engine: as many at a time as a step carries well."""
+"""Scripts that ask engines what comes next, many of them in each step."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
+from typing import TypeVar
 
-from ringroad.actors.engine.engine import Engine, Work
+from ringroad.actors.engine.engine import Engine, Outcome, Work
 from ringroad.actors.messages import Sampling
 
-WIDTH = 32  # sessions of a step; more gain nothing on a CPU
-CHUNK = 256  # tokens of prompts that a step reads beside
+WIDTH = 32  # scripts at a time; more gain nothing on a CPU
+CHUNK = 256  # tokens of unread texts that a step reads beside
 
 
-def speak(
-    engine: Engine, prompts: Iterable[Sequence[int]], ends: Sequence[int], most: Sequence[int] | int
-) -> Iterator[tuple[int, list[int]]]:
-    """Each prompt's place and its continuation, at most `most` tokens, as they end: the end token is its last.
+@dataclass(frozen=True)
+class Ask:
+    """What follows a text? It may go on from the last one that the same engine was asked about, or fall back
+    to a beginning of it: only what is new is computed."""
 
-    What prompts begin with alike is computed once (`Engine.adopt`).
-    """
-    waiting = enumerate(prompts)
-    texts: dict[int, list[int]] = {}
-    lengths: dict[int, int] = {}
-    while True:
-        for at, prompt in islice(waiting, WIDTH - len(texts)):
-            texts[at], lengths[at] = list(prompt), len(prompt)
+    text: Sequence[int]
+    engine: int = 0  # of those that play
+    features: bool = False
+
+
+Result = TypeVar("Result")
+Script = Generator[Ask, Outcome, Result]
+
+
+def play(
+    engines: Sequence[Engine], scripts: Iterable[Script[Result]], width: int = WIDTH
+) -> Iterator[tuple[int, Result]]:
+    """Each script's place and result, as they end; greedy, so many scripts at a time."""
+    waiting = enumerate(scripts)
+    playing: dict[int, Script[Result]] = {}
+    asks: list[dict[int, Ask]] = [{} for _ in engines]  # by script
+    texts: list[dict[int, Sequence[int]]] = [{} for _ in engines]  # last asked about
+
+    def asked(at: int, ask: Ask) -> None:
+        engine, last = engines[ask.engine], texts[ask.engine].get(at)
+        if last is None:
             engine.open(str(at), Sampling())
-            engine.adopt(str(at), texts[at])
-        if not texts:
+            engine.adopt(str(at), ask.text)
+        else:
+            agreed = min(_agreed(last, ask.text), len(ask.text) - 1)
+            engine.truncate(str(at), min(agreed, engine.length(str(at))))
+        texts[ask.engine][at] = ask.text
+        asks[ask.engine][at] = ask
+
+    while True:
+        for at, script in islice(waiting, width - len(playing)):
+            try:
+                asked(at, next(script))
+            except StopIteration as ended:  # nothing to ask
+                yield at, ended.value
+                continue
+            playing[at] = script
+        if not playing:
             return
-        works = list(_works(engine, texts))
-        for work, outcome in zip(works, engine.step(works), strict=True):
-            at = int(work.session)
-            texts[at] += outcome.tokens
-            said = len(texts[at]) - lengths[at]
-            limit = most if isinstance(most, int) else most[at]
-            if said and (texts[at][-1] in ends or said >= limit):
-                engine.close(work.session)
-                yield at, texts.pop(at)[lengths.pop(at) :]
+        for engine, mine in zip(engines, asks, strict=True):
+            works = list(_works(engine, mine))
+            for work, outcome in zip(works, engine.step(works) if works else [], strict=True):
+                if not outcome.tokens:
+                    continue
+                at = int(work.session)
+                del mine[at]
+                try:
+                    asked(at, playing[at].send(outcome))
+                except StopIteration as ended:
+                    for each, said in zip(engines, texts, strict=True):
+                        each.close(work.session)
+                        said.pop(at, None)
+                    del playing[at]
+                    yield at, ended.value
 
 
-def _works(engine: Engine, texts: dict[int, list[int]]) -> Iterator[Work]:
-    """What everybody lacks, prompts as far as a step reaches."""
+def continued(prompt: Sequence[int], ends: Sequence[int], most: int) -> Script[list[int]]:
+    """What follows a prompt, up to an end token, which is its last, or so many."""
+    text = list(prompt)
+    while len(text) < len(prompt) + most:
+        outcome = yield Ask(text)
+        text = [*text, *outcome.tokens]
+        if text[-1] in ends:
+            break
+    return text[len(prompt) :]
+
+
+def _works(engine: Engine, asks: dict[int, Ask]) -> Iterator[Work]:
+    """What everybody lacks: long texts as far as a step reaches."""
     left = CHUNK
-    for at, text in texts.items():
-        new = text[engine.length(str(at)) :]
+    for at, ask in asks.items():
+        new = ask.text[engine.length(str(at)) :]
         if len(new) > 1 and left <= 0:
             continue
         part = new if len(new) == 1 else new[:left]
         left -= len(part) if len(new) > 1 else 0
-        yield Work(str(at), part, answers=int(len(part) == len(new)))
+        whole = len(part) == len(new)
+        yield Work(str(at), part, answers=int(whole), features=ask.features and whole)
+
+
+def _agreed(old: Sequence[int], new: Sequence[int]) -> int:
+    """How many tokens both begin with."""
+    count = min(len(old), len(new))
+    if old[:count] == new[:count]:
+        return count
+    return next(i for i in range(count) if old[i] != new[i])

