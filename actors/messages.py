@@ -99,6 +99,7 @@ class Submit(Message, frozen=True):
     ends: list[int] = []  # tokens that end the text; none where the client ignores them
     draft_tokens: int | None = None  # None: the router's own budget
     policy: Policy | None = None  # None: the router's own; only in routed mode
+    breaks: list[int] = []  # tokens that end a step, where the policy decides step by step
 
 
 class Cancel(Message, frozen=True):
@@ -120,6 +121,7 @@ class Counts(msgspec.Struct, frozen=True, array_like=True):
     kept: int = 0
     large: int = 0
     degraded: list[str] = []  # roles that were lost on the way
+    fallbacks: int = 0  # guesses of which the policy's own feature was missing
 
 
 class Chunk(Message, frozen=True):
@@ -166,6 +168,9 @@ class Draft(Message, frozen=True):
     successors: list[list[int]] = []  # of the last verdict
     # Of the verdict on these guesses so many likely outcomes are worth preparing for, in idle time.
     outcomes: int = 0
+    stops: list[int] = []  # a guess that is one of these is the last one
+    # A head of its own judges the guesses: tell after every pass what was `Seen`, and stop at no doubt.
+    sights: bool = False
 
 
 class Consult(Message, frozen=True):
@@ -192,7 +197,7 @@ class Welcome(Message, frozen=True):
     router: str  # a name made anew whenever a router meets a peer
 
 
-# --- drafter, verifier -> router --------------------------------------------------------------
+# --- drafter, verifier, head -> router ----------------------------------------------------------
 
 
 class Proposal(Message, frozen=True):
@@ -210,6 +215,21 @@ class Proposal(Message, frozen=True):
     scores: list[float] = []
 
 
+class Seen(Message, frozen=True):
+    """Further guesses of a proposal that is still being made, and what the head is to judge them by.
+
+    From a drafter; the router hands it on to the head, and the drafter goes on meanwhile.
+    """
+
+    session: str
+    epoch: int  # the drafter's
+    length: int  # of the text that the proposal follows
+    first: int  # guesses of it that were told before
+    tokens: list[int]
+    features: Features
+    sight: bytes  # `kernels/head.py` packs and unpacks it
+
+
 class Verdict(Message, frozen=True):
     """What the large model says after the first `length` tokens of a text."""
 
@@ -223,6 +243,16 @@ class Verdict(Message, frozen=True):
     # Where the consult asked: for the text's last token and each guess a row of it and, likeliest
     # first, what the large model saw following it.
     successors: list[list[int]] = []
+
+
+class Ruling(Message, frozen=True):
+    """What the learned head says of guesses it was told of."""
+
+    session: str
+    epoch: int
+    length: int
+    first: int
+    doubts: list[float]  # of each; none where it could not say
 
 
 class Forgotten(Message, frozen=True):
@@ -243,8 +273,8 @@ class Failed(Message, frozen=True):
 class Hello(Message, frozen=True):
     """I am here: sent on arrival and as a heartbeat."""
 
-    role: str  # "drafter", "verifier" or "gateway"
-    model: str = ""  # empty: a drafter without one
+    role: str  # "drafter", "verifier", "head" or "gateway"
+    model: str = ""  # empty: a drafter without one; of a head its file
     vocabulary: int = 0
     context: int = 0  # tokens
     sessions: int = 0
@@ -254,9 +284,11 @@ class Hello(Message, frozen=True):
     found_share: float = 0.0  # of all tokens of prompts, those found in the cache
     successors: bool = False  # a drafter that learns from verdicts
     place: list[str] = []  # the cores or devices it computes on
+    rulings: int = 0  # of a head: tokens judged so far
 
 
-ToRouter = Submit | Cancel | Proposal | Verdict | Forgotten | Failed | Hello
+ToRouter = Submit | Cancel | Proposal | Seen | Verdict | Ruling | Forgotten | Failed | Hello
 ToGateway = Chunk | Roster
 ToDrafter = Open | Draft | Close | Welcome
 ToVerifier = Open | Consult | Close | Welcome
+ToHead = Seen | Welcome

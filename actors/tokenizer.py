@@ -103,6 +103,11 @@ class Tokenizer:
             known = self._bytes[id] = _spelled(token)
         return known
 
+    def containing(self, run: bytes) -> list[int]:
+        """The tokens whose bytes hold that run."""
+        known = self._bpe.get_vocab().items()
+        return sorted(id for token, id in known if id not in self._special and run in _spelled(token))
+
     def _ids(self, text: str, *, add_special_tokens: bool) -> list[int]:
         # The batch form lets other threads run meanwhile; `encode` holds Python's lock.
         return self._bpe.encode_batch_fast([text], add_special_tokens=add_special_tokens)[0].ids

@@ -107,7 +107,16 @@ def generate(
     mode: Annotated[Mode | None, Option(rich_help_panel=_SHARING)] = None,
     draft_tokens: Annotated[int | None, Option(min=0, rich_help_panel=_SHARING, help="Per consult.")] = None,
     policy: Annotated[str | None, Option(rich_help_panel=_SHARING, help="In mode routed: the rule.")] = None,
-    threshold: Annotated[float | None, Option(rich_help_panel=_SHARING, help="When the rule asks.")] = None,
+    threshold: Annotated[
+        float | None,
+        Option(rich_help_panel=_SHARING, help="The doubt at which it asks: 0 always, above 1 never."),
+    ] = None,
+    large_share: Annotated[
+        float | None,
+        Option(
+            rich_help_panel=_SHARING, help="In place of a threshold: of tokens by the large model, 0 to 1."
+        ),
+    ] = None,
     seed: Annotated[int | None, Option(min=0, rich_help_panel=_SAMPLING)] = None,
     temperature: Annotated[float | None, Option(rich_help_panel=_SAMPLING)] = None,
     top_k: Annotated[int | None, Option(min=0, rich_help_panel=_SAMPLING)] = None,
@@ -142,6 +151,7 @@ def generate(
                     draft_tokens=draft_tokens,
                     policy=policy,
                     threshold=threshold,
+                    large_share=large_share,
                     seed=seed,
                     temperature=temperature,
                     top_k=top_k,

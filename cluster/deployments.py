@@ -15,11 +15,11 @@ from ray.serve.handle import DeploymentHandle
 
 from ringroad.actors.channel import AsyncSpoke, Hub, Spoke
 from ringroad.actors.drafter.config import DrafterConfig
-from ringroad.actors.gateway.config import Pair, PolicyRange
+from ringroad.actors.gateway.config import Pair, Policies
 from ringroad.actors.gateway.server import Gateway
 from ringroad.actors.hosting import run_role, run_router
 from ringroad.actors.role import Role
-from ringroad.actors.router.policies import RULES
+from ringroad.actors.router.policies import offered
 from ringroad.actors.tokenizer import Tokenizer
 from ringroad.actors.verifier.config import VerifierConfig
 from ringroad.cluster.config import ClusterConfig
@@ -151,10 +151,7 @@ class GatewayDeployment:
             context_length=min(each.context_length for each in both),
             vocabulary=min(each.vocabulary for each in both),
         )
-        policies = {
-            name: PolicyRange(low=rule.lowest, high=rule.highest, default=rule.default)
-            for name, rule in RULES.items()
-        }
+        policies = Policies(config.router.policy.name, offered())
         self._gateway = Gateway(config.gateway, pair, tokenizer, AsyncSpoke(where), policies, version())
         await self._gateway.start()
 

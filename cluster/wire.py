@@ -31,6 +31,7 @@ class Options(TypedDict, total=False):
     draft_tokens: int | None
     policy: str | None
     threshold: float | None
+    large_share: float | None  # in place of a threshold
     request_id: str | None
 
 
@@ -71,7 +72,7 @@ def generate_request(prompt: Prompt, **options: Unpack[Options]) -> inference_pb
         ignore_eos=options.get("ignore_eos", False),
         mode=_mode(options.get("mode")),
         speculation=_speculation(options.get("draft_tokens")),
-        routing=_routing(options.get("policy"), options.get("threshold")),
+        routing=_routing(options.get("policy"), options.get("threshold"), options.get("large_share")),
         request_id=options.get("request_id") or "",
     )
 
@@ -119,7 +120,9 @@ def _speculation(draft_tokens: int | None) -> inference_pb2.Speculation | None:
     return None if draft_tokens is None else inference_pb2.Speculation(draft_tokens=draft_tokens)
 
 
-def _routing(policy: str | None, threshold: float | None) -> inference_pb2.Routing | None:
-    if policy is None and threshold is None:
+def _routing(
+    policy: str | None, threshold: float | None, large_share: float | None
+) -> inference_pb2.Routing | None:
+    if policy is None and threshold is None and large_share is None:
         return None
-    return inference_pb2.Routing(policy=policy or "", threshold=threshold)
+    return inference_pb2.Routing(policy=policy or "", threshold=threshold, large_share=large_share)

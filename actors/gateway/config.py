@@ -1,5 +1,6 @@
 """What an operator may set of a gateway, and what it serves."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
@@ -41,9 +42,8 @@ class Pair(BaseModel):
         return tuple(Mode) if self.small else (Mode.LARGE, Mode.SPECULATIVE)
 
 
-class PolicyRange(NamedTuple):
-    """The thresholds a routing policy takes, ends included, and the one for requests that name none."""
+class Policies(NamedTuple):
+    """The token routers of `router/policies.py` that are offered here."""
 
-    low: float
-    high: float
-    default: float
+    default: str  # of requests that name none; one of `thresholds`
+    thresholds: Mapping[str, float]  # by name: of requests that ask for none

@@ -5,8 +5,7 @@ Public here and beside it (nothing else of this package is meant for other rooms
 - `Gateway(config, pair, tokenizer, link, policies, version)`; `await start()` binds and serves,
   `port` is then the bound port; `await stop(grace_seconds)` drains and stops. Needs no Ray.
 - `config.GatewayConfig`, `config.Pair(name, large, small, context_length, vocabulary)`, and
-  `config.PolicyRange(low, high, default)`: `policies` maps the names requests may use in
-  `routing.policy` to the thresholds each takes.
+  `config.Policies(default, thresholds)`: what requests may name in `routing.policy`.
 - `link.RouterLink`: `await send(ToRouter)`, `await receive() -> ToGateway`; both raise
   `link.LinkLost` while the router is gone, and receiving is tried again every
   `config.retry_seconds`. The gateway sends `Submit` and `Cancel` and reads `Chunk` and `Roster`.
@@ -21,13 +20,12 @@ after it was lost, for nothing is served before one names a verifier.
 
 import asyncio
 import logging
-from collections.abc import Mapping
 
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from ringroad.actors.gateway.config import GatewayConfig, Pair, PolicyRange
+from ringroad.actors.gateway.config import GatewayConfig, Pair, Policies
 from ringroad.actors.gateway.control import ControlServicer
 from ringroad.actors.gateway.inference import InferenceServicer
 from ringroad.actors.gateway.link import LinkLost, RouterLink
@@ -42,6 +40,7 @@ from ringroad.v1 import control_pb2, inference_pb2
 _log = logging.getLogger(__name__)
 _INFERENCE = inference_pb2.DESCRIPTOR.services_by_name["InferenceService"]
 _CONTROL = control_pb2.DESCRIPTOR.services_by_name["ControlService"]
+STEP_END = b"\n\n"
 _FLUSH_SECONDS = 1.0  # for last messages to reach their clients
 
 
@@ -54,13 +53,18 @@ class Gateway:
         pair: Pair,
         tokenizer: Tokenizer,
         link: RouterLink,
-        policies: Mapping[str, PolicyRange],
+        policies: Policies,
         version: str,
     ) -> None:
-        """Raises ValueError when the default mode is one that `pair` does not allow."""
+        """Raises ValueError where the default mode needs a small model, or the default policy is not there."""
         if config.default_mode not in pair.modes:
             raise ValueError(f"default_mode {config.default_mode} needs a small model")
-        offer = Offer(pair, tokenizer, policies, config.default_mode, config.default_max_tokens)
+        if policies.default not in policies.thresholds:
+            raise ValueError(
+                f"policy {policies.default} is not offered; {', '.join(policies.thresholds)} are"
+            )
+        modes = config.default_mode, config.default_max_tokens
+        offer = Offer(pair, tokenizer, policies, *modes, breaks=tokenizer.containing(STEP_END))
         self.port = config.port
         self._config = config
         self._link = link

@@ -1,15 +1,15 @@
 """From protobuf requests to messages. What cannot be honoured is refused here, by the name of its field."""
 
-import math
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ringroad.actors.errors import InvalidField
-from ringroad.actors.gateway.config import Pair, PolicyRange
+from ringroad.actors.gateway.config import Pair, Policies
 from ringroad.actors.messages import Mode, Policy, Sampling, Submit
+from ringroad.actors.router.policies import RULES, Scope
 from ringroad.actors.tokenizer import Tokenizer
 from ringroad.v1 import inference_pb2
 
@@ -17,6 +17,7 @@ MAX_STOPS = 16
 MAX_STOP_CHARACTERS = 256
 MAX_DRAFT_TOKENS = 16
 MAX_TEMPERATURE = 10.0
+MAX_THRESHOLD = 2.0  # all above 1 mean the same
 _ROLES = ("system", "user", "assistant")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -34,9 +35,10 @@ class Offer:
 
     pair: Pair
     tokenizer: Tokenizer
-    policies: Mapping[str, PolicyRange]
+    policies: Policies
     default_mode: Mode
     default_max_tokens: int
+    breaks: Sequence[int] = ()  # tokens that end a step
 
 
 def submit_from(request: inference_pb2.GenerateRequest, offer: Offer) -> Submit:
@@ -65,6 +67,7 @@ def submit_from(request: inference_pb2.GenerateRequest, offer: Offer) -> Submit:
         ends=[] if request.ignore_eos else offer.tokenizer.ends,
         draft_tokens=draft_tokens,
         policy=policy,
+        breaks=_breaks(mode, policy, offer),
     )
 
 
@@ -139,16 +142,32 @@ def _policy(request: inference_pb2.GenerateRequest, mode: Mode, offer: Offer) ->
         return None
     if mode is not Mode.ROUTED:
         raise InvalidField("routing", f"mode {mode} routes nothing")
-    name = request.routing.policy
-    if name not in offer.policies:
-        raise InvalidField("routing.policy", f"must be one of {', '.join(sorted(offer.policies))}")
-    allowed = offer.policies[name]
-    if not request.routing.HasField("threshold"):
-        return Policy(name, allowed.default)
-    threshold = request.routing.threshold
-    if not (math.isfinite(threshold) and allowed.low <= threshold <= allowed.high):
-        raise InvalidField("routing.threshold", f"must be finite, from {allowed.low:g} to {allowed.high:g}")
-    return Policy(name, threshold)
+    routing, known = request.routing, offer.policies.thresholds
+    name = routing.policy or offer.policies.default
+    if name not in known:
+        raise InvalidField("routing.policy", f"must be one of {', '.join(sorted(known))}")
+    if routing.HasField("large_share"):
+        return Policy(name, share=_share(routing, name))
+    if not routing.HasField("threshold"):
+        return Policy(name, known[name]) if routing.policy else None
+    if not 0 <= routing.threshold <= MAX_THRESHOLD:  # NaN too, as above
+        raise InvalidField("routing.threshold", f"must be from 0 to {MAX_THRESHOLD:g}")
+    return Policy(name, routing.threshold)
+
+
+def _share(routing: inference_pb2.Routing, name: str) -> float:
+    if routing.HasField("threshold"):
+        raise InvalidField("routing.large_share", "cannot be set together with routing.threshold")
+    if not 0 <= routing.large_share <= 1:
+        raise InvalidField("routing.large_share", "must be from 0 to 1")
+    if RULES[name].scope is Scope.REQUEST:
+        raise InvalidField("routing.large_share", f"cannot be held by {name}, which decides once a text")
+    return routing.large_share
+
+
+def _breaks(mode: Mode, policy: Policy | None, offer: Offer) -> list[int]:
+    name = offer.policies.default if policy is None else policy.name
+    return list(offer.breaks) if mode is Mode.ROUTED and RULES[name].scope is Scope.STEP else []
 
 
 def _only_one(request: Any, names: Sequence[str]) -> str:

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 
 from ringroad.actors.messages import Mode
 from ringroad.actors.router.members import Address, Peer, Running
-from ringroad.actors.router.session import DRAFTER, VERIFIER, drafts
+from ringroad.actors.router.session import drafts
+from ringroad.actors.router.state import DRAFTER, VERIFIER
 
 Peers = Mapping[Address, Peer]
 PATIENCE = 1.0  # seconds; a draft takes less, unless its drafter hangs

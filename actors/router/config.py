@@ -2,31 +2,35 @@
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ringroad.actors.messages import Policy
-from ringroad.actors.router.policies import RULES
+from ringroad.actors.router.policies import FALLBACK, RULES, Scope
 
 
 class PolicyConfig(BaseModel):
-    """A rule of policies.py, and its threshold."""
+    """A rule of policies.py, with a threshold (None: its own) or a share of large tokens to be held."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = "margin"
-    threshold: float = RULES["margin"].default
+    name: str = FALLBACK
+    threshold: float | None = Field(default=None, ge=0, le=2)
+    share: float | None = Field(default=None, ge=0, le=1)
 
     def policy(self) -> Policy:
         """As messages carry it."""
-        return Policy(self.name, self.threshold)
+        threshold = RULES[self.name].default if self.threshold is None else self.threshold
+        return Policy(self.name, threshold, self.share)
 
     @model_validator(mode="after")
     def _is_known(self) -> Self:
         rule = RULES.get(self.name)
         if rule is None:
             raise ValueError(f"policy {self.name}: known are {', '.join(RULES)}")
-        if not rule.lowest <= self.threshold <= rule.highest:
-            raise ValueError(f"policy {self.name}: threshold {self.threshold} is out of range")
+        if self.share is not None and self.threshold is not None:
+            raise ValueError("threshold and share: only one can be held")
+        if self.share is not None and rule.scope is Scope.REQUEST:
+            raise ValueError(f"policy {self.name}: decides once a text, so no share can be held")
         return self
 
 
@@ -60,3 +64,10 @@ class RouterConfig(BaseModel):
         """How many outcomes drafters may be asked to prepare for, fewest first."""
         chosen = {"serial": (0,), "ahead": (1,), "enumerate": (self.outcomes,)}
         return chosen.get(self.ahead, (0, 1, self.outcomes))
+
+    @field_validator("until")
+    @classmethod
+    def _stops_at_a_token(cls, until: PolicyConfig | None) -> PolicyConfig | None:
+        if until and (until.share is not None or RULES[until.name].scope is not Scope.TOKEN):
+            raise ValueError("takes a rule that decides token by token, with a threshold")
+        return until

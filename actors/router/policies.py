@@ -4,10 +4,11 @@ Every rule gives a doubt in [0, 1], so that one dial means the same for all: con
 the threshold. At 0 the large model speaks every token, above 1 the small one does.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from math import exp
+from statistics import fmean
 
 from msgspec import structs
 
@@ -24,49 +25,105 @@ class Decision(Enum):
     CONSULT = auto()
 
 
+class Scope(Enum):
+    """What is decided at once, and thrown away at once if it is doubtful."""
+
+    TOKEN = auto()
+    STEP = auto()  # up to a blank line
+    REQUEST = auto()  # the whole text
+
+
 @dataclass(frozen=True)
 class Rule:
-    """How doubtful guess `index` of a proposal is, and the threshold that serves by default."""
+    """How doubtful a guess is, and the threshold that serves by default."""
 
-    doubt: Callable[[Features, int], float]
+    reads: str  # the one of Features that it looks at
+    doubt: Callable[[float], float]
     default: float
+    scope: Scope = Scope.TOKEN
+    # How doubtful a whole step or text is, from the doubts of its tokens.
+    together: Callable[[Sequence[float]], float] = max
+
+
+def _itself(doubt: float) -> float:
+    return doubt
+
+
+def _rest(certain: float) -> float:
+    return 1.0 - certain
+
+
+def _tenth(doubts: Sequence[float]) -> float:
+    """What a tenth of the tokens reach."""
+    return sorted(doubts, reverse=True)[len(doubts) // 10]
 
 
 RULES: dict[str, Rule] = {
     # Trained on this pair of models (R2R, Fu et al. 2025); FALLBACK speaks where no head has judged.
-    LEARNED: Rule(lambda seen, i: seen.doubt[i], 0.5),
+    LEARNED: Rule("doubt", _itself, 0.5),
     # FS-GEN's gap of the two likeliest tokens: a close call is the large model's.
-    "margin": Rule(lambda seen, i: 1.0 - seen.margin[i], 0.7),
-    "entropy": Rule(lambda seen, i: 1.0 - exp(-seen.entropy[i]), 0.63),
-    "max-prob": Rule(lambda seen, i: 1.0 - seen.top[i], 0.5),
+    "margin": Rule("margin", _rest, 0.7),
+    "entropy": Rule("entropy", lambda nats: 1.0 - exp(-nats), 0.63),
+    "max-prob": Rule("top", _rest, 0.5),
     # What all others have to beat: nothing is looked at.
-    "random": Rule(lambda seen, i: seen.coin[i], 0.9),
+    "random": Rule("coin", _itself, 0.9),
+    # A quantile of the tokens' probabilities decides about the whole answer (Gupta et al. 2024).
+    "cascade": Rule("top", _rest, 0.5, Scope.REQUEST, _tenth),
+    # Whose step it is, by its mean doubt (after Arbitrage); the head's, or without one FALLBACK's.
+    "step": Rule("doubt", _itself, 0.25, Scope.STEP, fmean),
 }
 
 
+def offered(learned: float | None = None) -> dict[str, float]:
+    """The rules that requests may name, and the threshold each has by default.
+
+    learned: that of the head for this pair of models; None where there is no head.
+    """
+    defaults = {name: rule.default for name, rule in RULES.items() if name != LEARNED}
+    return defaults if learned is None else {LEARNED: learned, **defaults}
+
+
 def decide(policy: Policy, features: Features, index: int) -> Decision:
-    """KEEP or CONSULT for one guess of a proposal."""
-    if lacks_head(policy, features):
+    """KEEP or CONSULT for one guess of a proposal. Rules of a wider scope never stop at a token."""
+    if RULES[policy.name].scope is not Scope.TOKEN:
+        return Decision.KEEP
+    if lacks(policy, features, index + 1):
         policy = fallback(policy)
-    doubt = RULES[policy.name].doubt(features, index)
+    if lacks(policy, features, index + 1):
+        return Decision.CONSULT  # nothing is known of it
+    rule = RULES[policy.name]
+    doubt = rule.doubt(getattr(features, rule.reads)[index])
     return Decision.CONSULT if doubt >= threshold(policy, index) else Decision.KEEP
 
 
-def kept(policy: Policy, features: Features, count: int) -> int:
-    """How many of a proposal's guesses stay: all before the first that needs a consult."""
-    for index in range(count):
-        if decide(policy, features, index) is Decision.CONSULT:
-            return index
-    return count
+def kept(policy: Policy, features: Features | None, count: int) -> int:
+    """How many of a proposal's guesses stay: all before the first that needs a consult, or all or none."""
+    if features is None:
+        return 0
+    rule = RULES[policy.name]
+    if rule.scope is Scope.TOKEN:
+        asks = (i for i in range(count) if decide(policy, features, i) is Decision.CONSULT)
+        return next(asks, count)
+    each = RULES[FALLBACK] if lacks(policy, features, count) else rule
+    seen = getattr(features, each.reads)[:count]
+    if len(seen) < count or not seen:
+        return 0
+    return 0 if rule.together([each.doubt(value) for value in seen]) >= threshold(policy) else count
 
 
-def lacks_head(policy: Policy, features: Features) -> bool:
-    """Whether the learned rule is asked for, and no head has judged."""
-    return policy.name == LEARNED and not features.doubt
+def wants_head(policy: Policy | None) -> bool:
+    """Whether a rule has use for what the learned head says."""
+    return policy is not None and RULES[policy.name].reads == "doubt"
+
+
+def lacks(policy: Policy, features: Features | None, count: int) -> bool:
+    """Whether what the rule looks at is missing of some of the first `count` guesses."""
+    return features is None or len(getattr(features, RULES[policy.name].reads)) < count
 
 
 def fallback(policy: Policy) -> Policy:
-    """What decides in place of the learned rule. A threshold means something else there: its own default."""
+    """What decides in place of a rule that lacks its feature. A threshold means something else there: its
+    own default."""
     return structs.replace(policy, name=FALLBACK, threshold=RULES[FALLBACK].default, quantiles=[])
 
 
@@ -82,7 +139,17 @@ def threshold(policy: Policy, index: int = 0) -> float:
     return quantile(policy.quantiles, 1.0 - (policy.share + missing / HORIZON))
 
 
-def quantile(known: list[float], at: float) -> float:
+def always(policy: Policy) -> bool:
+    """Whether the large model speaks whatever the small one would say."""
+    return policy.threshold <= 0.0 if policy.share is None else policy.share >= 1.0
+
+
+def never(policy: Policy) -> bool:
+    """Whether the large model is asked nothing, whatever the small one says."""
+    return policy.threshold > 1.0 if policy.share is None else policy.share <= 0.0
+
+
+def quantile(known: Sequence[float], at: float) -> float:
     """By straight lines between quantiles that are known, evenly spaced from 0 to 1; below 0 everything
     is, above 1 nothing."""
     if at <= 0.0:

@@ -5,7 +5,10 @@ simulation and a replay after a failure trust it. Modes differ in two places onl
 asked next) and `_proposed` (what a proposal may do without a consult).
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
+
+from msgspec import structs
 
 from ringroad.actors.messages import (
     Cancel,
@@ -33,65 +36,59 @@ from ringroad.actors.router.events import (
     Lost,
     OpenPeer,
 )
-from ringroad.actors.router.policies import kept
+from ringroad.actors.router.policies import LEARNED, Scope, always, kept, lacks, never, wants_head
+from ringroad.actors.router.state import DRAFTER, HEAD, NOTHING, VERIFIER, Peer, State
 
-DRAFTER, VERIFIER = "drafter", "verifier"
-NOTHING = Counts()
 SOON = 32  # tokens that a drafter reads in a pass or two
+PIECE = 16  # guesses of a dropped draft that are judged together
 
-
-@dataclass(frozen=True)
-class Peer:
-    """What a session knows of the drafter or verifier it works with."""
-
-    there: bool = False
-    epoch: int = -1  # counts openings; -1: never opened
-    has: int | None = None  # leading committed tokens it holds; None: to be opened first
-
-
-@dataclass(frozen=True)
-class State:
-    """Where a session stands. The tokens themselves are with the hub; here are only their counts."""
-
-    mode: Mode
-    length: int  # committed tokens, the prompt's included
-    limit: int  # length at which the text ends
-    ends: frozenset[int]
-    budget: int  # guesses per proposal
-    policy: Policy  # for routed mode
-    until: Policy | None  # where drafting for speculation stops early
-    drafter: Peer
-    verifier: Peer
-    asked: str | None = None  # the role whose answer the session waits for
-    guesses: tuple[int, ...] = ()  # under judgement
-    parents: tuple[int, ...] = ()
-    counts: Counts = NOTHING
-    finish: Finish | None = None
-
-
+Quantiles = Mapping[str, list[float]]
 Step = tuple[State, list[Action]]
 
 
-def begin(submit: Submit, budget: int, policy: Policy, until: Policy | None, peers: set[str]) -> State:
-    """The state of a request before its first event; request and router defaults meet here."""
-    length = len(submit.prompt)
+def begin(
+    submit: Submit,
+    budget: int,
+    policy: Policy,
+    until: Policy | None,
+    peers: set[str],
+    quantiles: Quantiles | None = None,
+) -> State:
+    """The state of a request before its first event; request and router defaults meet here.
+
+    quantiles: of the doubt of each rule, where they are known; those of the learned one where a head judges.
+    """
+    known = quantiles or {}
+    policy = submit.policy or policy
+    if policy.share is not None:
+        policy = structs.replace(policy, quantiles=known.get(policy.name, []))
+    mode, length = _settled(submit.mode, policy), len(submit.prompt)
     if submit.draft_tokens is not None:
         budget = submit.draft_tokens
-    if submit.mode in (Mode.SMALL, Mode.ROUTED):
+    if mode in (Mode.SMALL, Mode.ROUTED):
         budget = max(1, budget)  # here a proposal is who speaks, not a way to be fast
-    wanted = submit.mode in (Mode.SPECULATIVE, Mode.ROUTED) and DRAFTER not in peers
+    wanted = mode in (Mode.SPECULATIVE, Mode.ROUTED) and DRAFTER not in peers
     return State(
-        mode=submit.mode,
+        mode=mode,
         length=length,
         limit=length + submit.max_tokens,
         ends=frozenset(submit.ends),
         budget=budget,
-        policy=submit.policy or policy,
+        policy=policy,
         until=until,
         drafter=Peer(there=DRAFTER in peers),
         verifier=Peer(there=VERIFIER in peers),
+        breaks=frozenset(submit.breaks),
+        head=policy.name == LEARNED or (wants_head(policy) and LEARNED in known),
         counts=Counts(degraded=[DRAFTER]) if wanted else NOTHING,
     )
+
+
+def _settled(mode: Mode, policy: Policy) -> Mode:
+    """At the two ends of its dial a routed session is one of either model alone."""
+    if mode is not Mode.ROUTED:
+        return mode
+    return Mode.LARGE if always(policy) else Mode.SMALL if never(policy) else mode
 
 
 def advance(state: State, event: Event) -> Step:
@@ -110,32 +107,28 @@ def advance(state: State, event: Event) -> Step:
         case Cancel(reason=reason):
             return _end(state, reason)
         case Gained(role=role):
-            state = _with_peer(state, role, replace(_peer(state, role), there=True))
-            idle = not _peer(state, VERIFIER).there and not state.guesses and state.asked == VERIFIER
+            state = state.with_peer(role, replace(state.peer(role), there=True))
+            idle = not state.verifier.there and not state.guesses and state.asked == VERIFIER
             return _ask(state) if state.asked == role or idle else (state, [])
         case Lost(role=role, another=another):
-            state = _with_peer(state, role, Peer(another, _peer(state, role).epoch))
+            state = state.with_peer(role, Peer(another, state.peer(role).epoch))
             return _without(state, role)
         case From(role=role, message=message):
-            if message.epoch != _peer(state, role).epoch:
+            if message.epoch != state.peer(role).epoch:
                 return state, []
             if isinstance(message, Forgotten):
-                state = _with_peer(state, role, replace(_peer(state, role), has=None))
+                state = state.with_peer(role, replace(state.peer(role), has=None))
                 return _ask(state) if state.asked == role else (state, [])
             if role == VERIFIER or state.mode is Mode.SMALL:
                 return _end(state, Finish.ERROR, message.error)
-            return _without(_with_peer(state, role, Peer(False, state.drafter.epoch)), role)
+            return _without(state.with_peer(role, Peer(False, state.drafter.epoch)), role)
 
 
 def fits(state: State, answer: Proposal | Verdict) -> bool:
     """Whether an answer is the one the session waits for."""
     role = DRAFTER if isinstance(answer, Proposal) else VERIFIER
-    return (state.finish, state.asked, _peer(state, role).epoch, state.length) == (
-        None,
-        role,
-        answer.epoch,
-        answer.length,
-    )
+    waits = (state.finish, state.asked, state.peer(role).epoch, state.length)
+    return waits == (None, role, answer.epoch, answer.length)
 
 
 def drafts(state: State) -> bool:
@@ -147,24 +140,16 @@ def _ask(state: State) -> Step:
     """Asks whoever has the next word: the drafter where guesses may help, else the verifier."""
     if state.mode is Mode.SMALL and not state.drafter.there:
         return replace(state, asked=DRAFTER), []  # until one is gained: nobody else may speak
-    if state.guesses or not (room := draft_room(state)):
+    if state.dropped and not state.guesses:
+        # A verdict always adds a token of its own, so the last one needs no guess.
+        state = replace(state, guesses=state.dropped[: min(PIECE, state.limit - state.length - 1)])
+    if state.guesses or not (room := state.room):
         return _ask_verifier(state)
     state, actions = _opened(state, DRAFTER)
-    until = state.policy if state.mode is Mode.ROUTED else state.until
-    if state.mode is Mode.SMALL:
-        until = None
+    until = None if state.mode is Mode.SMALL else state.until if state.judged else state.rule
     base = state.drafter.has or 0
     actions.append(AskDraft(state.drafter.epoch, base, room, until))
     return replace(state, asked=DRAFTER), actions
-
-
-def draft_room(state: State) -> int:
-    """How many guesses to ask for now; 0 where the large model speaks next by itself."""
-    if state.mode is Mode.LARGE or not state.drafter.there:
-        return 0
-    left = state.limit - state.length
-    # A verdict always adds a token of its own, so the last one needs no guess.
-    return min(state.budget, left - 1 if state.mode is Mode.SPECULATIVE else left)
 
 
 def _ask_verifier(state: State) -> Step:
@@ -179,35 +164,60 @@ def _ask_verifier(state: State) -> Step:
 def _proposed(state: State, proposal: Proposal) -> Step:
     """KEEP or CONSULT: what the guesses may do without the large model."""
     guesses = tuple(proposal.tokens)
-    counts = _counted(state.counts, drafted=len(guesses))
-    state = replace(state, asked=None, counts=counts)
-    if state.mode is Mode.SPECULATIVE:
-        state = _with_peer(state, DRAFTER, replace(state.drafter, has=state.length))
+    state = replace(state, asked=None).counted(drafted=len(guesses))
+    if state.judged:
+        state = state.with_peer(DRAFTER, replace(state.drafter, has=state.length))
         return _ask_verifier(replace(state, guesses=guesses, parents=tuple(proposal.parents)))
+    guesses = guesses[: _through(guesses, state.stops)]
     keep = len(guesses)
-    if state.mode is Mode.ROUTED and proposal.features is not None:
-        keep = kept(state.policy, proposal.features, keep)
-    state = _with_peer(state, DRAFTER, replace(state.drafter, has=state.length + keep))
+    if state.mode is Mode.ROUTED:
+        keep = kept(state.rule, proposal.features, keep)
+        state = _fallen_back(state, proposal, len(guesses))
+    state = state.with_peer(DRAFTER, replace(state.drafter, has=state.length + keep))
     state, actions = _commit(state, guesses[:keep], (Speaker.SMALL_KEPT,) * keep)
     if state.finish is not None:
         return state, actions
-    state, asks = _ask_verifier(state) if keep < len(guesses) or not guesses else _ask(state)
+    if 0 < len(guesses) == keep:
+        state, asks = _ask(state)
+    elif state.scope is Scope.TOKEN:
+        state, asks = _ask_verifier(state)
+    else:
+        state, asks = _ask(replace(state, handed=True, dropped=guesses))
     return state, actions + asks
+
+
+def _fallen_back(state: State, proposal: Proposal, count: int) -> State:
+    """Counts guesses that another rule had to judge, and names the head where it should have judged."""
+    if not count or not lacks(state.policy, proposal.features, count):
+        return state
+    state = state.counted(fallbacks=count)
+    return state.degraded(HEAD) if state.head else state
 
 
 def _judged(state: State, verdict: Verdict) -> Step:
     """Commits the guesses that stay and the large model's own token."""
     stayed = tuple(state.guesses[node] for node in verdict.path)
+    spoken = (*stayed, verdict.token)
+    speakers = (Speaker.SMALL_ACCEPTED,) * len(stayed) + (Speaker.LARGE,)
+    if state.scope is Scope.STEP:  # what comes after it is the small model's to say first
+        spoken = spoken[: _through(spoken, state.stops)]
+    count = len(spoken)
     # A drafter that guessed a chain already holds the part of it that stays.
     chain = verdict.path == list(range(len(stayed))) and not state.parents
     if state.guesses and state.drafter.has is not None:
-        has = state.length + (len(stayed) if chain else 0)
-        state = _with_peer(state, DRAFTER, replace(state.drafter, has=has))
-    counts = _counted(state.counts, consults=1)
-    verifier = replace(state.verifier, has=state.length + len(stayed) + 1)
-    state = replace(state, asked=None, guesses=(), parents=(), counts=counts, verifier=verifier)
-    speakers = (Speaker.SMALL_ACCEPTED,) * len(stayed) + (Speaker.LARGE,)
-    state, actions = _commit(state, (*stayed, verdict.token), speakers)
+        has = state.length + (min(count, len(stayed)) if chain else 0)
+        state = state.with_peer(DRAFTER, replace(state.drafter, has=has))
+    handed = state.scope is not Scope.TOKEN and spoken[-1] not in state.stops
+    state = replace(
+        state,
+        asked=None,
+        guesses=(),
+        parents=(),
+        handed=handed,
+        dropped=state.dropped[count:] if handed and state.dropped[:count] == spoken else (),
+        verifier=replace(state.verifier, has=state.length + count),
+    ).counted(consults=1)
+    state, actions = _commit(state, spoken, speakers[:count])
     if state.finish is not None:
         return state, actions
     state, asks = _ask(state)
@@ -216,23 +226,25 @@ def _judged(state: State, verdict: Verdict) -> Step:
 
 def _commit(state: State, tokens: tuple[int, ...], speakers: tuple[Speaker, ...]) -> Step:
     """Adds tokens up to the first that ends the text, or the limit."""
-    count = min(len(tokens), state.limit - state.length)
-    stop = next((i for i, token in enumerate(tokens[:count]) if token in state.ends), None)
-    count = count if stop is None else stop + 1
+    count = _through(tokens[: state.limit - state.length], state.ends)
     tokens, speakers = tokens[:count], speakers[:count]
-    counts = _counted(
-        state.counts,
+    state = replace(state, length=state.length + count).counted(
         kept=speakers.count(Speaker.SMALL_KEPT),
         accepted=speakers.count(Speaker.SMALL_ACCEPTED),
         large=speakers.count(Speaker.LARGE),
     )
-    state = replace(state, length=state.length + count, counts=counts)
     actions: list[Action] = [Commit(tokens, speakers)] if count else []
-    finish = Finish.STOP if stop is not None else Finish.LENGTH if state.length == state.limit else None
+    stopped = bool(tokens) and tokens[-1] in state.ends
+    finish = Finish.STOP if stopped else Finish.LENGTH if state.length == state.limit else None
     if finish is None:
         return state, actions
     state, end = _end(state, finish)
     return state, actions + end
+
+
+def _through(tokens: tuple[int, ...], stops: frozenset[int]) -> int:
+    """How many tokens there are up to the first of `stops`, itself included."""
+    return next((i + 1 for i, token in enumerate(tokens) if token in stops), len(tokens))
 
 
 def _end(state: State, finish: Finish, error: str = "") -> Step:
@@ -241,45 +253,14 @@ def _end(state: State, finish: Finish, error: str = "") -> Step:
 
 def _without(state: State, role: str) -> Step:
     """Goes on after losing a role: the large model speaks for a drafter (not in mode small)."""
-    if role not in state.counts.degraded:
-        degraded = [*state.counts.degraded, role]
-        state = replace(state, counts=_counted(state.counts, degraded=degraded))
-    goes_on = role == DRAFTER or _peer(state, role).there
+    state = state.degraded(role)
+    goes_on = role == DRAFTER or state.peer(role).there
     return _ask(state) if state.asked == role and goes_on else (state, [])
 
 
 def _opened(state: State, role: str) -> Step:
-    peer = _peer(state, role)
+    peer = state.peer(role)
     if peer.has is not None:
         return state, []
     peer = Peer(True, peer.epoch + 1, 0)
-    return _with_peer(state, role, peer), [OpenPeer(role, peer.epoch)]
-
-
-def _peer(state: State, role: str) -> Peer:
-    return state.drafter if role == DRAFTER else state.verifier
-
-
-def _with_peer(state: State, role: str, peer: Peer) -> State:
-    return replace(state, drafter=peer) if role == DRAFTER else replace(state, verifier=peer)
-
-
-def _counted(
-    counts: Counts,
-    *,
-    drafted: int = 0,
-    accepted: int = 0,
-    consults: int = 0,
-    kept: int = 0,
-    large: int = 0,
-    degraded: list[str] | None = None,
-) -> Counts:
-    """`counts` with these added, and `degraded` put in its place."""
-    return Counts(
-        counts.drafted + drafted,
-        counts.accepted + accepted,
-        counts.consults + consults,
-        counts.kept + kept,
-        counts.large + large,
-        counts.degraded if degraded is None else degraded,
-    )
+    return state.with_peer(role, peer), [OpenPeer(role, peer.epoch)]

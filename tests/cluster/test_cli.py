@@ -86,6 +86,8 @@ def test_every_option_reaches_the_request(gateway: FakeGateway) -> None:
     asked: Any = {"model": "pair", "mode": "routed", "seed": 7, "max_tokens": 8, "temperature": 0.5}
     asked |= {"top_k": 9, "top_p": 0.25, "min_p": 0.125, "draft_tokens": 3, "policy": "margin"}
     assert gateway.requests == [generate_request(user("hi"), threshold=0.75, stop=["a", "b"], **asked)]
+    assert generate(gateway, "--mode", "routed", "--large-share", "0.25", "hi").exit_code == 0
+    assert gateway.requests[1] == generate_request(user("hi"), mode="routed", large_share=0.25)
     assert gateway.deadlines[0] == pytest.approx(500, abs=60)
 
 

@@ -13,7 +13,7 @@ def test_a_request_holds_what_was_asked_for_and_nothing_else() -> None:
     assert generate_request("hi") == inference_pb2.GenerateRequest(
         prompt="hi", sampling=inference_pb2.Sampling()
     )
-    bare = generate_request("hi", mode=None, draft_tokens=None, policy=None, threshold=None, seed=None)
+    bare = generate_request("hi", mode=None, draft_tokens=None, policy=None, threshold=None, large_share=None)
     assert bare == generate_request("hi")
     assert not any(map(bare.HasField, ("speculation", "routing", "max_tokens", "chat", "token_ids")))
 
@@ -57,6 +57,8 @@ def test_zero_and_empty_are_not_unset() -> None:
     assert request.sampling.HasField("seed")
     assert request.sampling.HasField("temperature")
     assert request.routing.HasField("threshold")
+    assert not request.routing.HasField("large_share")
+    assert generate_request("", large_share=0.0).routing.HasField("large_share")
 
 
 @pytest.mark.parametrize("mode", ["large", "small", "speculative", "routed"])

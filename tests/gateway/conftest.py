@@ -15,7 +15,7 @@ from grpc_status import rpc_status
 from tokenizers import AddedToken, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as Bpe
 
-from ringroad.actors.gateway.config import GatewayConfig, Pair, PolicyRange
+from ringroad.actors.gateway.config import GatewayConfig, Pair, Policies
 from ringroad.actors.gateway.link import LinkLost
 from ringroad.actors.gateway.server import Gateway
 from ringroad.actors.messages import (
@@ -34,6 +34,7 @@ from ringroad.actors.tokenizer import Tokenizer, _alphabet
 from ringroad.v1 import control_pb2, control_pb2_grpc, inference_pb2, inference_pb2_grpc
 
 NOTHING = Counts()
+POLICIES = Policies("margin", {"margin": 0.5, "entropy": 0.75, "step": 0.25, "cascade": 0.5})
 SECONDS = 10.0  # nothing here takes that long
 END = 257
 CONTEXT = 64
@@ -44,7 +45,7 @@ TEMPLATE = (
 VERIFIER = Hello(
     "verifier",
     model="large",
-    vocabulary=260,
+    vocabulary=261,
     context=CONTEXT,
     sessions=2,
     cached_tokens=7,
@@ -52,20 +53,20 @@ VERIFIER = Hello(
     idle_tokens=64,
     found_share=0.25,
 )
-DRAFTER = Hello("drafter", model="small", vocabulary=260, context=CONTEXT)
+DRAFTER = Hello("drafter", model="small", vocabulary=261, context=CONTEXT)
 
 
 def toy_tokenizer() -> Tokenizer:
-    """Token ids 0 to 255 are the bytes; then come special tokens and one plain added token, 259."""
+    """Token ids 0 to 255 are the bytes; then come special tokens and two plain added ones, 259 and 260."""
     bpe = Bpe(models.BPE(vocab=_alphabet(), merges=[]))
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     bpe.decoder = decoders.ByteLevel()
     bpe.add_special_tokens(
         [AddedToken(t, normalized=False) for t in ("<|im_start|>", "<|im_end|>", "<|endoftext|>")]
     )
-    bpe.add_tokens([AddedToken("<tool>", normalized=False)])
+    bpe.add_tokens([AddedToken(token, normalized=False) for token in ("<tool>", ".\n\n")])
     return Tokenizer(
-        bpe, model_name="toy", vocabulary=260, context_length=CONTEXT, ends=[END], chat_template=TEMPLATE
+        bpe, model_name="toy", vocabulary=261, context_length=CONTEXT, ends=[END], chat_template=TEMPLATE
     )
 
 
@@ -208,12 +209,14 @@ Serving = Callable[..., AbstractAsyncContextManager[Served]]
 
 @asynccontextmanager
 async def _serving(
-    small: str = "small", roster: Sequence[Hello] = (VERIFIER, DRAFTER), **settings: Any
+    small: str = "small",
+    roster: Sequence[Hello] = (VERIFIER, DRAFTER),
+    policies: Policies = POLICIES,
+    **settings: Any,
 ) -> AsyncIterator[Served]:
     router = FakeRouter()
     config = GatewayConfig(port=0, **({"default_max_tokens": 16, "retry_seconds": 0.01} | settings))
-    pair = Pair(name="toy", large="large", small=small, context_length=CONTEXT, vocabulary=260)
-    policies = {"margin": PolicyRange(0, 1, 0.5), "entropy": PolicyRange(0, float("inf"), 1.0)}
+    pair = Pair(name="toy", large="large", small=small, context_length=CONTEXT, vocabulary=261)
     gateway = Gateway(config, pair, toy_tokenizer(), router, policies, "1.2.3")
     await gateway.start()
     if roster:

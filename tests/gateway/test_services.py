@@ -100,7 +100,7 @@ async def test_control_says_what_is(serving: Any, helpers: Any) -> None:
         assert sorted(info.modes) == [1, 2, 3, 4]
         (pair,) = (await served.control.ListModels(control_pb2.ListModelsRequest())).models
         assert (pair.name, pair.large, pair.small) == ("toy", "large", "small")
-        assert (pair.context_length, pair.vocabulary) == (64, 260)
+        assert (pair.context_length, pair.vocabulary) == (64, 261)
         assert await served.complete() == "ok"
         load = await served.control.GetLoad(control_pb2.GetLoadRequest())
         assert (load.running, load.waiting, load.capacity, load.committed_tokens) == (0, 0, 3, 3)
@@ -244,7 +244,7 @@ async def test_a_taken_port_is_an_error(serving: Any, helpers: Any) -> None:
     async with serving() as served:
         pair = helpers.Pair(name="toy", large="large", context_length=64, vocabulary=260)
         config = helpers.GatewayConfig(port=served.gateway.port)
-        second = helpers.Gateway(config, pair, helpers.toy_tokenizer(), served.router, {}, "1")
+        second = helpers.Gateway(config, pair, helpers.toy_tokenizer(), served.router, helpers.POLICIES, "1")
         with pytest.raises(RuntimeError):
             await second.start()
 

@@ -31,7 +31,7 @@ def turns(*turns: tuple[str, str]) -> dict[str, Any]:
         ("chat.messages[1].role", {"chat": turns(("user", "hi"), ("tool", "x"))}),
         ("chat.messages[0].role", {"chat": turns(("", "hi"))}),
         ("chat", {"chat": turns(("user", "boom"))}),
-        ("token_ids.ids[1]", {"token_ids": {"ids": [1, 260]}}),
+        ("token_ids.ids[1]", {"token_ids": {"ids": [1, 261]}}),
         ("prompt", {"prompt": "x" * 64}),
         ("chat", {"chat": turns(("user", "x" * 64))}),
         ("token_ids", {"token_ids": {"ids": [1] * 65}}),
@@ -59,7 +59,15 @@ def turns(*turns: tuple[str, str]) -> dict[str, Any]:
         ("routing", {"prompt": "hi", "routing": {"policy": "margin"}}),
         ("routing", {"prompt": "hi", "mode": MODE_SPECULATIVE, "routing": {}}),
         ("routing.policy", {"prompt": "hi", "mode": MODE_ROUTED, "routing": {"policy": "other"}}),
-        ("routing.policy", {"prompt": "hi", "mode": MODE_ROUTED, "routing": {"threshold": 0.5}}),
+        ("routing.policy", {"prompt": "hi", "mode": MODE_ROUTED, "routing": {"policy": "learned"}}),
+        (
+            "routing.large_share",
+            {"prompt": "hi", "mode": MODE_ROUTED, "routing": {"threshold": 0.5, "large_share": 0.5}},
+        ),
+        (
+            "routing.large_share",
+            {"prompt": "hi", "mode": MODE_ROUTED, "routing": {"policy": "cascade", "large_share": 0.5}},
+        ),
     ]
     + [
         (f"sampling.{name}", {"prompt": "hi", "sampling": {name: value}})
@@ -71,13 +79,10 @@ def turns(*turns: tuple[str, str]) -> dict[str, Any]:
         for value in values
     ]
     + [
-        (
-            "routing.threshold",
-            {"prompt": "hi", "mode": MODE_ROUTED, "routing": {"policy": policy, "threshold": value}},
-        )
-        for policy, values in {
-            "margin": [-0.1, 1.5, math.nan],
-            "entropy": [-0.1, math.nan, math.inf],
+        (f"routing.{name}", {"prompt": "hi", "mode": MODE_ROUTED, "routing": {name: value}})
+        for name, values in {
+            "threshold": [-0.1, 2.1, math.nan, math.inf],
+            "large_share": [-0.1, 1.1, math.nan, math.inf],
         }.items()
         for value in values
     ],
@@ -110,10 +115,19 @@ async def test_modes_need_their_models(serving: Any, helpers: Any, mode: int, ne
 
 
 def test_a_gateway_cannot_start_with_a_default_mode_it_refuses(helpers: Any) -> None:
-    pair = helpers.Pair(name="toy", large="large", context_length=64, vocabulary=260)
+    pair = helpers.Pair(name="toy", large="large", context_length=64, vocabulary=261)
     config = helpers.GatewayConfig(default_mode=Mode.ROUTED)
     with pytest.raises(ValueError, match="small model"):
-        helpers.Gateway(config, pair, helpers.toy_tokenizer(), helpers.FakeRouter(), {}, "1")
+        helpers.Gateway(config, pair, helpers.toy_tokenizer(), helpers.FakeRouter(), helpers.POLICIES, "1")
+
+
+def test_a_gateway_cannot_start_with_a_default_policy_it_does_not_offer(helpers: Any) -> None:
+    pair = helpers.Pair(name="toy", large="large", small="small", context_length=64, vocabulary=261)
+    policies = helpers.Policies("learned", {"margin": 0.5})
+    with pytest.raises(ValueError, match="learned is not offered; margin"):
+        helpers.Gateway(
+            helpers.GatewayConfig(), pair, helpers.toy_tokenizer(), helpers.FakeRouter(), policies, "1"
+        )
 
 
 def test_an_unknown_setting_is_refused(helpers: Any) -> None:
@@ -190,7 +204,17 @@ async def test_what_is_asked_reaches_the_router(serving: Any) -> None:
         ({"prompt": "x" * 63}, {"max_tokens": 1}),
         ({"speculation": {}}, {"draft_tokens": None}),
         ({"mode": MODE_ROUTED}, {"policy": None}),
-        ({"mode": MODE_ROUTED, "routing": {"policy": "entropy"}}, {"policy": Policy("entropy", 1.0)}),
+        ({"mode": MODE_ROUTED, "routing": {}}, {"policy": None}),
+        (
+            {"mode": MODE_ROUTED, "routing": {"policy": "entropy"}},
+            {"policy": Policy("entropy", 0.75), "breaks": []},
+        ),
+        ({"mode": MODE_ROUTED, "routing": {"threshold": 2}}, {"policy": Policy("margin", 2.0)}),
+        ({"mode": MODE_ROUTED, "routing": {"large_share": 0.25}}, {"policy": Policy("margin", share=0.25)}),
+        (
+            {"mode": MODE_ROUTED, "routing": {"policy": "step", "large_share": 0}},
+            {"policy": Policy("step", share=0.0), "breaks": [260]},
+        ),
         ({"mode": MODE_LARGE}, {"mode": Mode.LARGE}),
         ({"mode": MODE_SMALL}, {"mode": Mode.SMALL}),
     ],
@@ -203,12 +227,21 @@ async def test_defaults(serving: Any, asked: dict[str, Any], expected: dict[str,
         call.cancel()
 
 
+async def test_the_servers_policy_may_go_step_by_step(serving: Any, helpers: Any) -> None:
+    async with serving(policies=helpers.Policies("step", {"step": 0.25})) as served:
+        for mode, breaks in ((MODE_ROUTED, [260]), (MODE_SPECULATIVE, [])):
+            call = served.inference.Generate(GenerateRequest(prompt="hi", mode=mode))
+            submit = await served.router.submitted()
+            assert (submit.policy, submit.breaks) == (None, breaks)
+            call.cancel()
+
+
 async def test_unset_sampling_is_the_likeliest_token(serving: Any) -> None:
     async with serving() as served:
         asked = GenerateRequest(prompt="hi", sampling={"seed": 0, "top_k": 2**32 - 1})
         call = served.inference.Generate(asked)
         submit = await served.router.submitted()
-        assert submit.sampling == Sampling(seed=0, top_k=260)
+        assert submit.sampling == Sampling(seed=0, top_k=261)
         call.cancel()
 
 

@@ -14,7 +14,8 @@ from ringroad.actors.messages import (
     Verdict,
 )
 from ringroad.actors.router import events, session
-from ringroad.actors.router.session import DRAFTER, VERIFIER, State
+from ringroad.actors.router.policies import Scope
+from ringroad.actors.router.state import DRAFTER, VERIFIER, State
 from tests import reference
 
 POLICY = Policy("margin", 0.5)
@@ -120,7 +121,7 @@ class Script:
                 self.held[role] = Held(epoch)
             case events.AskDraft(epoch, base, budget):
                 self._send(DRAFTER, epoch, base)
-                own = self.state.mode is Mode.SPECULATIVE  # a verdict adds a token itself
+                own = self.state.judged  # a verdict adds a token itself
                 assert 1 <= budget <= self.state.limit - len(self.text) - own
                 self.asked = action
             case events.AskVerdict(epoch, base):
@@ -144,7 +145,7 @@ class Script:
 
     def _propose(self, ask: events.AskDraft, tree: bool) -> Proposal:
         start = len(self.text)
-        if tree and self.state.mode is Mode.SPECULATIVE:
+        if tree and self.state.judged:
             parents = [-1, -1, 1, 1, 3][: ask.budget]
             depths = [len(reference.ancestors(parents, n)) - 1 for n in range(len(parents))]
             tokens = [large(start + depth) if (n + start) % 2 == 0 else 60 for n, depth in enumerate(depths)]
@@ -153,7 +154,9 @@ class Script:
         for position in range(start, start + ask.budget):
             tokens.append(small(position))
             margin.append(0.1 if flagged(position) else 0.9)
-            if ask.until is not None and flagged(position):
+            if tokens[-1] in self.state.stops and not self.state.judged:
+                break  # judged ones may go on, as those of strategies do
+            if ask.until is not None and flagged(position) and self.state.scope is Scope.TOKEN:
                 break
         self.held[DRAFTER].text += tokens
         seen = None if ask.until is None else Features(margin, [0.0] * len(tokens))

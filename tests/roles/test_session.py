@@ -32,7 +32,8 @@ from ringroad.actors.router.events import (
     Lost,
     OpenPeer,
 )
-from ringroad.actors.router.session import DRAFTER, VERIFIER, advance
+from ringroad.actors.router.session import advance
+from ringroad.actors.router.state import DRAFTER, VERIFIER
 from tests.roles.scripted import POLICY, PROMPT, begun, generated, large, script, small, spoken, submit
 
 MODES = list(Mode)
@@ -231,12 +232,11 @@ def test_beginning_twice_asks_once() -> None:
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8), st.floats(0, 1))
 def test_routed_keeps_up_to_the_first_flagged(margins: list[float], threshold: float) -> None:
-    request = submit(Mode.ROUTED, draft_tokens=8)
-    state = replace(begun(request), policy=Policy("margin", threshold))
+    state = replace(begun(submit(Mode.ROUTED, draft_tokens=8)), policy=Policy("margin", threshold))
     state, _ = advance(state, Begin())
     tokens = list(range(len(margins)))
     state, _ = advance(state, Proposal("s", 0, 3, tokens, [], Features(margins, margins)))
-    expected = next((i for i, margin in enumerate(margins) if margin < threshold), len(margins))
+    expected = next((i for i, margin in enumerate(margins) if 1.0 - margin >= threshold), len(margins))
     assert (state.counts.kept, state.length) == (expected, 3 + expected)
     assert state.asked == (DRAFTER if expected == len(margins) else VERIFIER)
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from ringroad.actors.messages import Failed, Finish, Forgotten, Mode, Proposal
 from ringroad.actors.router.events import Allowed, AskDraft, From, Gained
-from ringroad.actors.router.session import DRAFTER, VERIFIER
+from ringroad.actors.router.state import DRAFTER, VERIFIER
 from tests.roles.scripted import generated, script, spoken
 
 MODES = list(Mode)

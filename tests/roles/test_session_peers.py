@@ -5,7 +5,7 @@ import pytest
 from ringroad.actors.messages import Failed, Finish, Forgotten, Mode, Speaker
 from ringroad.actors.router import session
 from ringroad.actors.router.events import AskDraft, AskVerdict, Begin, End, From, Gained, OpenPeer
-from ringroad.actors.router.session import DRAFTER, VERIFIER
+from ringroad.actors.router.state import DRAFTER, VERIFIER
 from tests.roles.scripted import POLICY, Script, begun, generated, large, script, spoken, submit
 
 MODES = list(Mode)

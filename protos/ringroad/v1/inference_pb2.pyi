@@ -34,7 +34,7 @@ class _ModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Mode.ValueType],
     MODE_SPECULATIVE: _Mode.ValueType  # 3
     """The small model guesses and the large model checks: the text of MODE_LARGE, sooner."""
     MODE_ROUTED: _Mode.ValueType  # 4
-    """The small model speaks until a token looks divergent; the large model speaks that one."""
+    """The small model speaks until what it says looks doubtful; the large model speaks that."""
 
 class Mode(_Mode, metaclass=_ModeEnumTypeWrapper):
     """Which of the two models may speak, and when."""
@@ -48,7 +48,7 @@ MODE_SMALL: Mode.ValueType  # 2
 MODE_SPECULATIVE: Mode.ValueType  # 3
 """The small model guesses and the large model checks: the text of MODE_LARGE, sooner."""
 MODE_ROUTED: Mode.ValueType  # 4
-"""The small model speaks until a token looks divergent; the large model speaks that one."""
+"""The small model speaks until what it says looks doubtful; the large model speaks that."""
 Global___Mode: _TypeAlias = Mode  # noqa: Y015
 
 class _Speaker:
@@ -272,30 +272,50 @@ Global___Speculation: _TypeAlias = Speculation  # noqa: Y015
 
 @_typing.final
 class Routing(_message.Message):
-    """How tokens are routed in MODE_ROUTED."""
+    """How tokens are routed in MODE_ROUTED. Every policy says how doubtful the small model's words are, from 0 to 1;
+    the large model is asked where the doubt reaches the threshold.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     POLICY_FIELD_NUMBER: _builtins.int
     THRESHOLD_FIELD_NUMBER: _builtins.int
+    LARGE_SHARE_FIELD_NUMBER: _builtins.int
     policy: _builtins.str
-    """The rule that reads the small model's distribution: "margin" or "entropy"."""
+    """The rule; empty means the server's default. Token by token: "learned" (by what was trained on this pair of
+    models; refused where the server has nothing such), "margin" (1 less the gap of the two likeliest
+    probabilities), "entropy" (1 - exp(-nats)), "max-prob" (1 less the likeliest probability), "random" (a coin
+    that depends on seed and position alone). "step": the mean doubt of what the small model says up to a blank
+    line, learned or else its margin; the large model writes the step anew. "cascade": the doubt that a tenth of
+    the small model's whole answer reaches, by max-prob; the large model answers instead, and nothing is sent
+    before that is decided.
+    """
     threshold: _builtins.float
-    """margin: consult when the two likeliest probabilities are closer than this, in [0, 1]; at 0 the
-    small model speaks alone. entropy: consult above this many nats; at 0 nearly always.
+    """Consult where the doubt is at least this, from 0 to 2: at 0 the text is the large model's, above 1 the small
+    one's. Default: the policy's own.
+    """
+    large_share: _builtins.float
+    """In place of a threshold, the share of tokens that the large model is to speak, in [0, 1]: held within some 33
+    tokens of the text so far ("step": and a step); refused with "cascade".
     """
     def __init__(
         self,
         *,
         policy: _builtins.str = ...,
         threshold: _builtins.float | None = ...,
+        large_share: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_threshold", b"_threshold", "threshold", b"threshold"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_large_share", b"_large_share", "_threshold", b"_threshold", "large_share", b"large_share", "threshold", b"threshold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_threshold", b"_threshold", "policy", b"policy", "threshold", b"threshold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_large_share", b"_large_share", "_threshold", b"_threshold", "large_share", b"large_share", "policy", b"policy", "threshold", b"threshold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__large_share: _TypeAlias = _typing.Literal["large_share"]  # noqa: Y015
+    _WhichOneofArgType__large_share: _TypeAlias = _typing.Literal["_large_share", b"_large_share"]  # noqa: Y015
     _WhichOneofReturnType__threshold: _TypeAlias = _typing.Literal["threshold"]  # noqa: Y015
     _WhichOneofArgType__threshold: _TypeAlias = _typing.Literal["_threshold", b"_threshold"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__large_share) -> _WhichOneofReturnType__large_share | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__threshold) -> _WhichOneofReturnType__threshold | None: ...
 
 Global___Routing: _TypeAlias = Routing  # noqa: Y015
@@ -543,7 +563,7 @@ class Usage(_message.Message):
     @_builtins.property
     def degraded(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What was lost on the way, for example "drafter": it cost speed, in routed mode also the choice
-        of speaker.
+        of speaker. "head": the learned policy could not judge some tokens, and margin did in its place.
         """
 
     def __init__(
