@@ -56,7 +56,7 @@ class Gateway:
         policies: Policies,
         version: str,
     ) -> None:
-        """Raises ValueError where the default mode needs a small model, or the default policy is not there."""
+        """Raises ValueError for a default mode without its model, and for a default policy not offered."""
         if config.default_mode not in pair.modes:
             raise ValueError(f"default_mode {config.default_mode} needs a small model")
         if policies.default not in policies.thresholds:

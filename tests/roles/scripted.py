@@ -35,8 +35,17 @@ def small(position: int) -> int:
     return large(position) if position % 4 else 50
 
 
-def submit(mode: Mode, max_tokens: int = 20, draft_tokens: int = 4, ends: list[int] | None = None) -> Submit:
-    return Submit("s", PROMPT, max_tokens, mode, Sampling(), ends or [], draft_tokens, POLICY)
+def submit(
+    mode: Mode,
+    max_tokens: int = 20,
+    draft_tokens: int = 4,
+    ends: list[int] | None = None,
+    policy: Policy = POLICY,
+    breaks: list[int] | None = None,
+) -> Submit:
+    return Submit(
+        "s", PROMPT, max_tokens, mode, Sampling(), ends or [], draft_tokens, policy, breaks=breaks or []
+    )
 
 
 def begun(request: Submit, *peers: str) -> State:
@@ -159,7 +168,7 @@ class Script:
             if ask.until is not None and flagged(position) and self.state.scope is Scope.TOKEN:
                 break
         self.held[DRAFTER].text += tokens
-        seen = None if ask.until is None else Features(margin, [0.0] * len(tokens))
+        seen = None if ask.until is None else Features(margin, [0.0] * len(tokens), margin)
         return Proposal("s", ask.epoch, start, tokens, [], seen)
 
     def _judge(self, ask: events.AskVerdict) -> Verdict:
@@ -190,10 +199,17 @@ class Script:
 
 
 def _numbers(counts: Counts) -> list[int]:
-    return [counts.drafted, counts.accepted, counts.consults, counts.kept, counts.large]
+    return [
+        counts.drafted,
+        counts.accepted,
+        counts.consults,
+        counts.kept,
+        counts.large,
+        counts.fallbacks,
+    ]
 
 
-def script(mode: Mode, **changes: int | list[int]) -> Script:
+def script(mode: Mode, **changes: int | list[int] | Policy) -> Script:
     """A session that has just begun, with both peers there."""
     ready = Script(begun(submit(mode, **changes)))  # type: ignore[arg-type]
     ready.tell(events.Begin())
