@@ -1,8 +1,9 @@
 """What many settings of a token router would make of one prompt, without computing anything twice.
 
-Greedy routed text is a function of the prompt and of each token's decision, so settings that decide alike share
-their text. A prompt's texts form a tree; it is walked depth first, the small model is asked once at every place, the
-large one only where some setting consults. The served cluster gives the same texts (routing.py --served checks it).
+Greedy routed text is a function of the prompt and of each token's decision, so settings that decide
+alike share their text. A prompt's texts form a tree; it is walked depth first, the small model is asked
+once at every place, the large one only where some setting consults. The served cluster gives the same
+texts: bench/routing_speed.py compares.
 """
 
 from collections.abc import Sequence
@@ -50,7 +51,9 @@ class Branch:
     own: bool  # whether nothing but the small model has spoken
 
 
-def explore(prompt: Sequence[int], settings: Sequence[Setting], ends: Sequence[int], most: int) -> Script[Tree]:
+def explore(
+    prompt: Sequence[int], settings: Sequence[Setting], ends: Sequence[int], most: int
+) -> Script[Tree]:
     """Plays all settings to their ends, at most `most` tokens each."""
     texts: list[Text] = []
     chances: list[float] = []

@@ -1,4 +1,4 @@
-"""What a table of settings by tasks says of routers: rates, fronts, what of a gap is recovered, how sure that is."""
+"""What a table of settings by tasks says of routers: rates, fronts, gaps made good, and how sure that is."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

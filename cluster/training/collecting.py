@@ -21,7 +21,7 @@ from ringroad.cluster.training.speaking import WIDTH, Ask, Script, continued, pl
 from ringroad.cluster.training.tasks import Task
 
 Item = TypeVar("Item")
-Tell = Callable[[str, int], None]  # a stage, and how many tasks it has done
+Tell = Callable[[str, int], None]  # a stage, and how many tasks it has behind it
 
 
 @dataclass(frozen=True)
@@ -56,19 +56,21 @@ class Collection:
 
     def collect(self, tasks: Sequence[Task], pair: Pair, most: int, tell: Tell) -> None:
         """Runs all stages for all tasks, so many at a time that what they share stays in the cache."""
+        watched = 0
         for group in _groups(tasks, WIDTH):
             self._answer([task for task in group if task.name not in self.answers], pair, most, tell)
             for task in group:
                 if not self.sight(task).exists():
                     self._watch(task, pair)
-                    tell("sights", 1)
+                watched += 1
+                tell("sights", watched)
             self._branch([task for task in group if task.name not in self.branches], pair, tell)
 
     def _answer(self, tasks: Sequence[Task], pair: Pair, most: int, tell: Tell) -> None:
         scripts = (continued(pair.prompt(task), pair.tokenizer.ends, most) for task in tasks)
         for at, tokens in play([pair.large], scripts):
             self.answers.add(tasks[at].name, tokens=tokens, text=pair.tokenizer.decode(tokens))
-            tell("answers", 1)
+            tell("answers", len(self.answers))
 
     def _watch(self, task: Task, pair: Pair) -> None:
         """The small model reads the large one's answer."""
@@ -99,7 +101,7 @@ class Collection:
             places = forks[at].places
             large, small = [decode(forks[at].own(place)) for place in places], [decode(each) for each in said]
             self.branches.add(tasks[at].name, at=places, large=large, small=small)
-            tell("branches", 1)
+            tell("branches", len(self.branches))
 
 
 @dataclass(frozen=True)

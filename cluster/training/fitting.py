@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ringroad.actors.head.card import Card
 from ringroad.actors.messages import Features
 from ringroad.actors.router.policies import LEARNED, RULES
 from ringroad.cluster.training.collecting import Collection
@@ -20,6 +21,7 @@ HELD_OUT = 0.15  # of the tasks: never learnt from, for choosing when to stop an
 BATCH, RATE, DECAY, DROPPED, EPOCHS = 1024, 5e-4, 5e-2, 0.1, 12
 RECALL = 0.95  # of the tokens that matter, those that the default threshold has to catch
 QUANTILES = 33
+CALIBRATED = (LEARNED, "margin", "entropy", "max-prob")  # the others know no pair of models
 
 
 @dataclass(frozen=True)
@@ -166,62 +168,67 @@ def average_precision(scores: Tensor, wanted: Tensor) -> float:
 
 
 def calibrated(judged: Examples, learned: Tensor) -> dict[str, Any]:
-    """What a head's card says of held-out tokens: thresholds, rates, and quantiles of every rule's doubt."""
-    features = Features(
-        judged.features.margin, judged.features.entropy, judged.features.top, [], learned.tolist()
-    )
-    found: dict[str, Tensor] = {}
-    for name in (LEARNED, "margin", "entropy", "max-prob"):
-        rule = RULES[name]
-        found[name] = torch.tensor([rule.doubt(features, i) for i in range(len(judged))])
+    """What held-out tokens tell, for a card: threshold, recall, quantiles of every rule's doubt, figures."""
+    seen = judged.features
+    features = Features(seen.margin, seen.entropy, seen.top, [], learned.tolist())
+    found = {
+        name: torch.tensor([*map(rule.doubt, getattr(features, rule.reads))], dtype=torch.float64)
+        for name, rule in ((name, RULES[name]) for name in CALIBRATED)
+    }
     threshold = cautious(found[LEARNED], judged.matters)
-    at = torch.linspace(0, 1, QUANTILES)
+    at = torch.linspace(0, 1, QUANTILES, dtype=torch.float64)
     return {
         "threshold": threshold,
-        "consulted": _share(found[LEARNED] >= threshold),
         "recall": _share(found[LEARNED][judged.matters] >= threshold),
-        "mattering": _share(judged.matters),
-        "differing": _share(judged.differs),
-        "tokens_held_out": len(judged),
-        "average_precision": {
-            name: round(average_precision(scores, judged.matters), 4) for name, scores in found.items()
-        },
-        "quantiles": {
-            name: _rounded(torch.quantile(scores.double(), at.double())) for name, scores in found.items()
+        "quantiles": {name: _rounded(torch.quantile(doubt, at)) for name, doubt in found.items()},
+        "figures": {
+            "tokens": float(len(judged)),
+            "consulted": _share(found[LEARNED] >= threshold),
+            "matter": _share(judged.matters),
+            "differ": _share(judged.differs),
+            **{
+                f"precision {name}": round(average_precision(doubt, judged.matters), 4)
+                for name, doubt in found.items()
+            },
         },
     }
 
 
 def cautious(scores: Tensor, matters: Tensor) -> float:
-    """Of 100 thresholds the highest, and so the one with fewest consults, that catches RECALL of what matters."""
+    """Of 99 thresholds the highest that catches RECALL of what matters: the one with fewest consults."""
     thresholds = [n / 100 for n in range(1, 100)]
     enough = [t for t in thresholds if bool(matters.any()) and _share(scores[matters] >= t) >= RECALL]
     return max(enough, default=thresholds[0])
 
 
+def summary(card: Card, sets: Mapping[str, int], judge: str) -> str:
+    """A head's model card, for people. `sets`: how many tasks it was made of, by set."""
+    figures = card.figures
+    rows = [f"| {name} | {figures[f'precision {name}']:.3f} |" for name in CALIBRATED]
+    lines = [
+        f"# A token router for {card.small_name} ({card.small_weights}) and {card.large_name}",
+        "",
+        f"Trained {card.date} by `ringroad router train`, on tasks of which the final figures use none:",
+        ", ".join(f"{count} of {name}" for name, count in sets.items()) + ".",
+        f"What matters was judged by {judge}.",
+        "",
+        f"On {figures['tokens']:.0f} tokens of tasks held out the small model would have spoken another",
+        f"token in {figures['differ']:.1%} of all places, and one that matters in {figures['matter']:.1%}.",
+        f"At the default threshold {card.threshold} the large model is consulted on",
+        f"{figures['consulted']:.1%} of all tokens, and on {card.recall:.1%} of those that matter.",
+        "",
+        "| rule | average precision, held out |",
+        "| --- | --- |",
+        *rows,
+        "",
+        f"Fingerprints: small {card.small}, large {card.large}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def _share(chosen: Tensor) -> float:
-    return round(float(chosen.float().mean()), 4)
+    return round(float(chosen.double().mean()), 4) if len(chosen) else 0.0
 
 
 def _rounded(values: Tensor) -> list[float]:
     return [round(value, 6) for value in values.tolist()]
-
-
-def summary(card: Mapping[str, Any]) -> str:
-    """A head's model card."""
-    rows = "\n".join(f"| {name} | {value} |" for name, value in card["average_precision"].items())
-    return f"""# A token router for {card["small_name"]} and {card["large_name"]}
-
-Trained {card["date"]} by `ringroad router train`, on {card["tasks"]} tasks, {card["tokens"]} tokens: {card["sets"]}.
-Never on HumanEval 100 to 163, GSM8K 50 to 99, nor games from seed 10,000 on.
-
-Of the tokens of {card["tasks_held_out"]} tasks held out, {card["tokens_held_out"]} in all, the small model would have spoken
-{card["differing"]:.1%} otherwise, and {card["mattering"]:.1%} so that it matters (judge: {card["judge"]}). At the default threshold
-{card["threshold"]} the large model is consulted on {card["consulted"]:.1%} of them, which catches {card["recall"]:.1%} of those that matter.
-
-| rule | average precision, held out |
-| --- | --- |
-{rows}
-
-Fingerprints: small {card["small"]} ({card["small_weights"]}), large {card["large"]}.
-"""

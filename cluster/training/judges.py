@@ -6,7 +6,7 @@ from typing import Protocol
 
 import httpx2
 
-from ringroad.cluster.training.sentences import same_figures, same_line
+from ringroad.cluster.training.sentences import same_figures, same_line, same_words
 from ringroad.cluster.training.tasks import Task
 
 _ASK = """Two writers continue the same answer to the same question. Say whether what they go on with has
@@ -35,8 +35,10 @@ class JudgeFailed(Exception):
 
 
 def plain(task: Task, large: str, small: str) -> bool:
-    """Without a model: figures and words where the answer is a number, whole lines elsewhere."""
-    same: Callable[[str, str], bool] = same_figures if _is_sum(task) else same_line
+    """Without a model: figures where the answer is a number, words where none is right, else whole lines."""
+    same: Callable[[str, str], bool] = same_line
+    if task.check != "tests":
+        same = same_figures if _is_sum(task) else same_words
     return not same(large, small)
 
 

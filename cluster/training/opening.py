@@ -1,7 +1,5 @@
 """Both models of a configuration as they are served, in one process."""
 
-import os
-
 from ringroad.actors.tokenizer import Tokenizer
 from ringroad.cluster.config import ClusterConfig
 from ringroad.cluster.models import locate
