@@ -175,6 +175,7 @@ class Said:
     token: int
     margin: float
     entropy: float
+    top: float
 
 
 def plain_token(model: Model, text: Sequence[int], sampling: Sampling) -> Said:
@@ -182,8 +183,9 @@ def plain_token(model: Model, text: Sequence[int], sampling: Sampling) -> Said:
     engine = Engine(model)
     engine.open("plain", sampling)
     outcome = engine.step([Work("plain", text, features=True)])[0]
-    assert outcome.features is not None
-    return Said(outcome.tokens[0], outcome.features.margin[0], outcome.features.entropy[0])
+    seen = outcome.features
+    assert seen is not None
+    return Said(outcome.tokens[0], seen.margin[0], seen.entropy[0], seen.top[0])
 
 
 def longest_agreement(
