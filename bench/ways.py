@@ -65,16 +65,16 @@ class Stream(NamedTuple):
         return max((count for time, count in self.times if time <= moment), default=0)
 
 
-def over_grpc(client: Client, mode: str) -> Ask:
-    """Batches through the whole cluster, each prompt a request of its own."""
+def over_grpc(client: Client, mode: str, ignore_eos: bool = True, **extra: Any) -> Ask:
+    """Batches through the whole cluster, each prompt a request of its own, with `extra` options."""
 
     def stream(prompt: Ids, batch: Batch, seed: int) -> Stream:
         ids: Ids = []
         times: list[tuple[float, int]] = []
         usage = Usage()
-        options: dict[str, Any] = {"temperature": batch.temperature, "seed": seed}
+        options: dict[str, Any] = {"temperature": batch.temperature, "seed": seed, **extra}
         for event in client.generate(
-            TokenIds(ids=prompt), mode=mode, max_tokens=batch.tokens, ignore_eos=True, **options
+            TokenIds(ids=prompt), mode=mode, max_tokens=batch.tokens, ignore_eos=ignore_eos, **options
         ):
             if isinstance(event, Delta):
                 ids += event.token_ids
@@ -107,7 +107,7 @@ def _run(streams: Sequence[Stream], began: float) -> Run:
         full_rate=rate(min(ends)) if min(ends) > first else None,
         texts=[each.ids for each in streams],
         ttft=first - began,
-        accepted_per_consult=sum(each.usage.accepted_tokens for each in streams) / consults,
+        accepted_per_consult=sum(each.usage.accepted_tokens for each in streams) / max(1, consults),
         consults_per_token=consults / tokens,
     )
 

@@ -185,6 +185,14 @@ def models(arguments: Annotated[list[str] | None, Argument(metavar="pull|list|pa
     app(arguments or [], prog_name="ringroad models")
 
 
+@main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+def router(arguments: Annotated[list[str] | None, Argument(metavar="train|show [PATH]")] = None) -> None:
+    """Train a token router, and show one's card."""
+    from ringroad.cluster.training.cli import app
+
+    app(arguments or [], prog_name="ringroad router")
+
+
 def _running_target() -> str:
     from ringroad.cluster import daemon
 

@@ -76,8 +76,8 @@ class Block(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """[rows, INNER] -> [rows, INNER]."""
-        new: Tensor = self.down(torch.relu(self.up(self.norm(rows))))
-        return rows + self.drop(new)
+        found: Tensor = rows + self.drop(self.down(torch.relu(self.up(self.norm(rows)))))
+        return found
 
 
 class Net(nn.Module):
@@ -112,13 +112,12 @@ class Net(nn.Module):
         weight, bias = self.first.weight.detach().clone(), self.first.bias.detach().clone()
         weight[:, : len(self.mean)] /= self.spread
         bias -= weight[:, : len(self.mean)] @ self.mean
-        found = {"token": self.token, "in.weight": weight, "in.bias": bias, "norm": self.norm.weight}
+        found: dict[str, Tensor] = {"token": self.token, "in.weight": weight, "in.bias": bias}
+        found |= {"norm": self.norm.weight, "out.weight": self.out.weight, "out.bias": self.out.bias}
         for n, block in enumerate(self.blocks):
-            found[f"blocks.{n}.norm"] = block.norm.weight
-            for part in ("up", "down"):
-                found[f"blocks.{n}.{part}.weight"] = getattr(block, part).weight
-                found[f"blocks.{n}.{part}.bias"] = getattr(block, part).bias
-        found |= {"out.weight": self.out.weight, "out.bias": self.out.bias}
+            named = block.state_dict()
+            found[f"blocks.{n}.norm"] = named.pop("norm.weight")
+            found |= {f"blocks.{n}.{name}": tensor for name, tensor in named.items()}
         return {name: tensor.detach().bfloat16().contiguous() for name, tensor in found.items()}
 
 
@@ -136,7 +135,7 @@ def fit(learnt: Examples, judged: Examples, tell: Callable[[int, float], None], 
     best, kept = -1.0, net.state_dict()
     for epoch in range(EPOCHS):
         net.train()
-        for chosen in torch.randperm(len(learnt)).split(BATCH):
+        for chosen in torch.split(torch.randperm(len(learnt)), BATCH):
             seen, matters = learnt.rows(chosen)
             optimiser.zero_grad()
             loss(net(seen), matters.float()).backward()
@@ -155,7 +154,8 @@ def doubts(net: Net, judged: Examples) -> Tensor:
     """Of every row, [rows] fp32 in [0, 1]."""
     net.eval()
     found = [
-        torch.sigmoid(net(judged.rows(chosen)[0])) for chosen in torch.arange(len(judged)).split(4 * BATCH)
+        torch.sigmoid(net(judged.rows(chosen)[0]))
+        for chosen in torch.split(torch.arange(len(judged)), 4 * BATCH)
     ]
     return torch.cat(found)
 

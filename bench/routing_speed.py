@@ -1,0 +1,123 @@
+"""How fast routed texts come, and what the head takes: written to bench/results.
+
+    python bench/routing_speed.py [--threshold X] [--batches 6] [--tokens 128]
+
+Modes take turns batch by batch through one cluster, greedy, on prompts of the final sets: `large`,
+`small`, `speculative`, and `routed` by the learned head at --threshold. Texts end where they end, so rates
+are taken while all of a batch run. The head is timed in one process: the small model's step with and
+without it, taking turns.
+"""
+
+import argparse
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import torch
+from harness import LOCAL, RESULTS, cluster, console, heading, write
+from ways import Ask, Runs, batches, full_ratio, measure, over_grpc, ratio
+
+from ringroad.actors.engine.engine import Work
+from ringroad.actors.head.file import read as read_head
+from ringroad.actors.messages import Sampling
+from ringroad.cluster.client import Client, user
+from ringroad.cluster.config import load_config
+from ringroad.cluster.roles import engine
+from ringroad.cluster.training.tasks import tasks
+from ringroad.kernels.head import Head
+
+ROUNDS = 200  # of a step with and without the head
+
+
+def prompts(client: Client, count: int) -> list[list[int]]:
+    """So many of the final sets, in any order."""
+    chosen = tasks("final", 3)
+    random.Random(0).shuffle(chosen)
+    return [list(client.tokenize(user(task.question)).token_ids) for task in chosen[:count]]
+
+
+def rates(runs: Runs, size: int) -> dict[str, Any]:
+    """Of each way, and beside `large`."""
+    found: dict[str, Any] = {"batch": size, "batches": len(runs["large"])}
+    for name, each in runs.items():
+        found[name] = {
+            "tokens_per_second": round(median(run.full_rate or run.rate for run in each), 2),
+            "over_large": round(full_ratio(runs, name, "large") or ratio(runs, name, "large"), 3),
+            "to_the_end_over_large": round(ratio(runs, name, "large"), 3),
+            "consults_per_token": round(median(run.consults_per_token for run in each), 4),
+        }
+    return found
+
+
+def head_cost(config: Path, head: Head, rows: Sequence[int] = (1, 8)) -> dict[str, Any]:
+    """Milliseconds of the small model's step, and what of them the head takes."""
+    torch.set_num_threads(2)
+    small = engine(load_config(config).drafter, None, head)
+    found: dict[str, Any] = {}
+    for count in rows:
+        names = [f"bench {n}" for n in range(count)]
+        for n, name in enumerate(names):
+            small.open(name, Sampling())
+            small.step([Work(name, [1000 + n] * 100, answers=0)])
+        took: dict[bool, list[float]] = {False: [], True: []}
+        for turn in range(2 * ROUNDS):
+            judged = turn % 2 == 1
+            works = [Work(name, [1000], features=True, doubts=judged) for name in names]
+            began = perf_counter()
+            small.step(works)
+            took[judged].append(perf_counter() - began)
+            for name in names:
+                small.truncate(name, 100)
+        without, beside = median(took[False]), median(took[True])
+        found[str(count)] = {
+            "step_ms": round(1000 * without, 3),
+            "with_head_ms": round(1000 * beside, 3),
+            "head_share": round((beside - without) / beside, 4),
+        }
+        for name in names:
+            small.close(name)
+    return found
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", type=Path, default=LOCAL)
+    parser.add_argument("--head", type=Path, help="a head's file; without it, the shipped one")
+    parser.add_argument("--threshold", type=float, help="of the learned head; without it, the default one")
+    parser.add_argument("--batches", type=int, default=6, help="of each size")
+    parser.add_argument("--tokens", type=int, default=128)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--out", type=Path, default=RESULTS / "routing_speed.json")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Writes bench/results/routing_speed.json."""
+    args = arguments()
+    head = read_head(args.head)
+    threshold = head.card.threshold if args.threshold is None else args.threshold
+    result: dict[str, Any] = {**heading(), "threshold": threshold, "tokens": args.tokens}
+    result["head"] = head_cost(args.config, Head(head.tensors))
+    with cluster(args.config) as (target, _), Client(target) as client:
+        ways: dict[str, Ask] = {
+            mode: over_grpc(client, mode, ignore_eos=False) for mode in ("large", "small", "speculative")
+        }
+        routed = {"policy": "learned", "threshold": threshold}
+        ways["routed"] = over_grpc(client, "routed", ignore_eos=False, **routed)
+        found = prompts(client, 2 * max(args.sizes) * args.batches)
+        result["rates"] = []
+        for size in args.sizes:
+            warm, *measured = batches(found, size, args.tokens)[: args.batches + 1]
+            for ask in ways.values():
+                ask(warm)
+            result["rates"].append(rates(measure(ways, measured, f"batch {size}"), size))
+            write(args.out, result)
+    console.print_json(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
