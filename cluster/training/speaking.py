@@ -56,21 +56,22 @@ def play(
             playing[at] = script
         if not playing:
             return
-        for engine, mine in zip(engines, asks, strict=True):
-            works = list(_works(engine, mine))
-            for work, outcome in zip(works, engine.step(works) if works else [], strict=True):
-                if not outcome.tokens:
-                    continue
-                at = int(work.session)
-                del mine[at]
-                try:
-                    asked(at, playing[at].send(outcome))
-                except StopIteration as ended:
-                    for each, said in zip(engines, texts, strict=True):
-                        each.close(work.session)
-                        said.pop(at, None)
-                    del playing[at]
-                    yield at, ended.value
+        # The longest line first: the others grow meanwhile, and a step of many costs little more.
+        engine, mine = max(zip(engines, asks, strict=True), key=lambda each: len(each[1]))
+        works = list(_works(engine, mine))
+        for work, outcome in zip(works, engine.step(works), strict=True):
+            if not outcome.tokens:
+                continue
+            at = int(work.session)
+            del mine[at]
+            try:
+                asked(at, playing[at].send(outcome))
+            except StopIteration as ended:
+                for each, said in zip(engines, texts, strict=True):
+                    each.close(work.session)
+                    said.pop(at, None)
+                del playing[at]
+                yield at, ended.value
 
 
 def continued(prompt: Sequence[int], ends: Sequence[int], most: int) -> Script[list[int]]:
