@@ -1,11 +1,11 @@
-"""The learned token router: how much it would matter if the small model spoke this token (R2R, Fu et al. 2025).
+"""The learned token router: how much it matters if the small model speaks a token (R2R, Fu et al. 2025).
 
 A small residual network over what the small model saw: its last hidden state, its highest logits and the
 token it is about to speak. The published one has 50 million parameters and the token's own embedding; this
 one has about one million and a hashed embedding of its own, so that a process apart needs no model.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,9 +26,37 @@ class Sight:
     tops: Tensor  # [rows, TOPS] fp32, the highest logits, falling
     tokens: Tensor  # [rows] int64, what it spoke
 
-    def rows(self, at: slice) -> "Sight":
+    def rows(self, at: slice | Sequence[int]) -> "Sight":
         """Of some rows alone."""
         return Sight(self.hidden[at], self.tops[at], self.tokens[at])
+
+    def pack(self) -> bytes:
+        """What a head reads of it but for the tokens, in rows of bf16: `hidden`, and how `tops` fall."""
+        rows = torch.cat(
+            [self.hidden.to("cpu", torch.bfloat16), _falls(self.tops).to("cpu", torch.bfloat16)], 1
+        )
+        return rows.contiguous().view(torch.uint8).numpy().tobytes()
+
+
+def unpack(data: bytes, tokens: Sequence[int]) -> Sight:
+    """The sight of tokens from what `pack` made: a head says the same of it, to the last bit.
+
+    Raises ValueError for bytes that are none.
+    """
+    width = len(data) // 2 // max(1, len(tokens)) - TOPS
+    if not tokens or width < 1 or len(data) != 2 * len(tokens) * (width + TOPS):
+        raise ValueError(f"{len(data)} bytes are no sight of {len(tokens)} tokens")
+    rows = torch.frombuffer(bytearray(data), dtype=torch.bfloat16).view(len(tokens), -1)
+    return Sight(rows[:, :width], rows[:, width:], torch.tensor(tokens))
+
+
+def together(sights: Sequence[Sight]) -> Sight:
+    """One after another."""
+    return Sight(
+        torch.cat([each.hidden for each in sights]),
+        torch.cat([each.tops for each in sights]),
+        torch.cat([each.tokens for each in sights]),
+    )
 
 
 class Head:
@@ -62,14 +90,18 @@ class Head:
         rows = self._in(inputs(seen, self._token))
         for norm, up, down in self._blocks:
             rows = rows + down(torch.relu(up(rms_norm(rows, norm, EPS))))
-        return torch.sigmoid(self._out(rms_norm(rows, self._norm, EPS))[:, 0].double()).float()
+        return torch.sigmoid(self._out(rms_norm(rows, self._norm, EPS))[:, 0].double()).float().cpu()
 
 
 def inputs(seen: Sight, token: Tensor) -> Tensor:
-    """What the first layer reads, [rows, width + TOPS + narrow] in the dtype of `token` [buckets, narrow]."""
-    falls = seen.tops - seen.tops[:, :1]
-    spoken = token[seen.tokens % len(token)]
-    return torch.cat([seen.hidden.to(token.dtype), falls.to(token.dtype), spoken], 1)
+    """What the first layer reads, [rows, width + TOPS + narrow] of the kind and place of `token`
+    [buckets, narrow]."""
+    spoken = token[seen.tokens.to(token.device) % len(token)]
+    return torch.cat([seen.hidden.to(token), _falls(seen.tops).to(token), spoken], 1)
+
+
+def _falls(tops: Tensor) -> Tensor:
+    return tops - tops[:, :1]
 
 
 def _padded(tensor: Tensor) -> Tensor:

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ringroad.actors.drafter.passes import behind_text
+from ringroad.actors.drafter.passes import behind_text, picked
 from ringroad.actors.drafter.tree import Tree
 from ringroad.actors.engine.engine import Outcome, Work
-from ringroad.actors.messages import Draft, Features
-from ringroad.actors.router.policies import Decision, decide
+from ringroad.actors.messages import Draft
+from ringroad.actors.router.policies import Decision, decide, wants_head
 
 Path = tuple[int, ...]  # tokens behind a committed text
 LAG = 64  # tokens: a cache that lacks more of the text has given way to others
@@ -110,6 +110,7 @@ class Ahead:
             None if parents == list(range(-1, len(nodes) - 1)) else behind_text(len(lack), parents),
             answers=len(self._asked),
             features=True,
+            doubts=wants_head(self._draft.until),
             siblings=2,
             vocabulary=self._vocabulary,
         )
@@ -154,7 +155,7 @@ class Ahead:
 
 def _row(outcome: Outcome, row: int) -> Outcome:
     seen = outcome.features
-    features = None if seen is None else Features([seen.margin[row]], [seen.entropy[row]])
+    features = None if seen is None else picked(seen, [row])
     return Outcome([outcome.tokens[row]], features, [outcome.siblings[row]])
 
 

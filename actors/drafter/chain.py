@@ -5,16 +5,17 @@ from itertools import accumulate
 from operator import mul
 
 from ringroad.actors.drafter.hits import Hits
-from ringroad.actors.drafter.passes import Guess, Read, behind_text
+from ringroad.actors.drafter.passes import NOTHING_SEEN, Guess, Read, behind_text, followed, picked
 from ringroad.actors.drafter.tree import NOTHING, Tree, chain
 from ringroad.actors.engine.engine import Outcome, Work
 from ringroad.actors.messages import Draft, Features
-from ringroad.actors.router.policies import Decision, decide
+from ringroad.actors.router.policies import Decision, decide, wants_head
 from ringroad.actors.verifier.acceptance import accept
 
 Helper = Callable[[Sequence[int], int], Tree]
 UNSEEN = 10  # the kind of a guess whose margin nobody asked for
 SECOND = 11  # the kind of a second choice, where the first was wrong
+MOST = 16  # a helper's guesses a pass
 BELIEVED = [*((1 + (kind + 0.5) / UNSEEN) / 2 for kind in range(UNSEEN)), 0.75, 0.45]
 
 
@@ -43,20 +44,19 @@ class Chain:
         self._own = 0
         self._tokens: list[int] = []
         self._second: list[int] = []
-        self._margin: list[float] = []
-        self._entropy: list[float] = []
+        self._seen = NOTHING_SEEN
 
     @property
     def features(self) -> Features | None:
         """What was seen of each guess, where the draft has a rule to be stopped by."""
-        return None if self._draft.until is None else Features(self._margin, self._entropy)
+        return None if self._draft.until is None else self._seen
 
     @property
     def guesses(self) -> list[Guess]:
         """Each, with its place in BELIEVED."""
         if self._draft.until is None:
             return [(token, UNSEEN) for token in self._tokens]
-        kinds = (min(int(margin * UNSEEN), UNSEEN - 1) for margin in self._margin)
+        kinds = (min(int(margin * UNSEEN), UNSEEN - 1) for margin in self._seen.margin)
         return list(zip(self._tokens, kinds, strict=True))
 
     @property
@@ -87,7 +87,8 @@ class Chain:
     def work(self, text: Sequence[int], new: Sequence[int]) -> Work:
         """What to compute: what is `new` of the text, and a helper's guesses behind it."""
         draft = self._draft
-        self._own, self._help = len(new), self._helper(text, draft.budget - len(self._tokens) - 1)
+        room = min(draft.budget - len(self._tokens) - 1, MOST)
+        self._own, self._help = len(new), self._helper(text, room)
         parents = None if self._help.is_chain else behind_text(len(new), self._help.parents)
         tokens = [*new, *self._help.tokens]
         return Work(
@@ -96,27 +97,42 @@ class Chain:
             parents,
             answers=len(self._help) + 1,
             features=draft.until is not None,
+            doubts=wants_head(draft.until) and not draft.sights,
+            sights=draft.sights,
             siblings=2 if self._beside else 0,
         )
 
     def read(self, outcome: Outcome) -> Read:
-        """The guesses of a pass, up to the first that the draft's rule doubts."""
+        """The guesses of a pass, up to the first that the draft's rule doubts or that is a stop."""
         path, token = accept(outcome.tokens, self._help.tokens, self._help.parents)
         said = [*(self._help.tokens[node] for node in path), token]
-        count, done = len(said), False
         rows = [0, *(node + 1 for node in path)]
-        if self._draft.until is not None and outcome.features is not None:
-            seen = Features(
-                [outcome.features.margin[row] for row in rows],
-                [outcome.features.entropy[row] for row in rows],
-            )
-            doubts = (i for i in range(count) if decide(self._draft.until, seen, i) is Decision.CONSULT)
-            first = next(doubts, None)
-            count, done = (count, False) if first is None else (first + 1, True)
-            self._margin += seen.margin[:count]
-            self._entropy += seen.entropy[:count]
+        count, done = self._standing(said, outcome.features, rows)
+        rows = rows[:count]
         self._tokens += said[:count]
         if self._beside:
-            self._second += [outcome.siblings[row][-1][0] for row in rows[:count]]
+            self._second += [outcome.siblings[row][-1][0] for row in rows]
         kept = [*range(self._own), *(self._own + node for node in path[:count])]
-        return Read(kept, said[:count], done or len(self._tokens) >= self._draft.budget)
+        done = done or len(self._tokens) >= self._draft.budget
+        if outcome.sights is None or outcome.features is None:
+            return Read(kept, said[:count], done)
+        seen = picked(outcome.features, rows)
+        return Read(kept, said[:count], done, seen, outcome.sights.rows(rows))
+
+    def _standing(self, said: list[int], seen: Features | None, rows: Sequence[int]) -> tuple[int, bool]:
+        """How many of a pass's guesses stand, up to the first that is the last one, and whether there is
+        such. What was seen of them, `rows` of `seen`, is taken in."""
+        stops = (i for i, token in enumerate(said) if token in self._draft.stops)
+        stop = next(stops, None)
+        count = len(said) if stop is None else stop + 1
+        until, start = self._draft.until, len(self._tokens)
+        if until is None or seen is None:
+            return count, stop is not None
+        whole = followed(self._seen, picked(seen, rows[:count]))
+        # A head of its own says later what is doubtful, and who is to speak then.
+        asks = () if self._draft.sights else range(start, start + count)
+        doubt = next((i for i in asks if decide(until, whole, i) is Decision.CONSULT), None)
+        if doubt is not None:
+            count = doubt + 1 - start
+        self._seen = picked(whole, range(start + count))
+        return count, doubt is not None or stop is not None

@@ -16,7 +16,7 @@ from ringroad.actors.drafter.tree import NOTHING, Tree, behind, merge
 from ringroad.actors.drafter.vocabulary import frequent
 from ringroad.actors.engine.engine import Engine, Outcome, Work
 from ringroad.actors.engine.tenant import Task, Tenant
-from ringroad.actors.messages import Draft, Features, Hello, Message, Proposal
+from ringroad.actors.messages import Draft, Features, Hello, Message, Proposal, Seen
 
 
 class ModelDrafter(Tenant[Draft]):
@@ -132,6 +132,10 @@ class ModelDrafter(Tenant[Draft]):
         read = grower.read(outcome)
         if len(read.kept) < len(work.tokens):
             self._engine.keep(session, read.kept)
+        if read.sight is not None and read.features is not None:
+            first = len(self._held[session].text) - task.length
+            told = session, task.ask.epoch, task.length, first, read.text
+            self._outbox.append(Seen(*told, read.features, read.sight.pack()))
         self._held[session].text += read.text
         return self._finished(task) if read.done else None
 

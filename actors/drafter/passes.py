@@ -7,6 +7,7 @@ from typing import Protocol
 from ringroad.actors.drafter.tree import Tree
 from ringroad.actors.engine.engine import Outcome, Work
 from ringroad.actors.messages import Features
+from ringroad.kernels.head import Sight
 
 Guess = tuple[int, int]  # a token, and the kind of guess it is (`chain.BELIEVED`)
 
@@ -18,6 +19,9 @@ class Read:
     kept: list[int]  # of its Work's tokens those that stay in the cache
     text: list[int]  # what the text held for the session grows by
     done: bool
+    # Where a head of its own judges: what was seen of each token of the text.
+    features: Features | None = None
+    sight: Sight | None = None
 
 
 class Grower(Protocol):
@@ -54,3 +58,23 @@ class Grower(Protocol):
 def behind_text(own: int, parents: Sequence[int]) -> list[int]:
     """The parents in a Work of `own` tokens of the text and a tree behind the last of them."""
     return [*range(-1, own - 1), *(own + parent for parent in parents)]
+
+
+NOTHING_SEEN = Features([], [])
+
+
+def picked(seen: Features, rows: Sequence[int]) -> Features:
+    """Of some rows alone."""
+    columns = seen.margin, seen.entropy, seen.top, seen.coin, seen.doubt
+    return Features(*([column[row] for row in rows] if column else [] for column in columns))
+
+
+def followed(seen: Features, by: Features) -> Features:
+    """One after the other."""
+    return Features(
+        seen.margin + by.margin,
+        seen.entropy + by.entropy,
+        seen.top + by.top,
+        seen.coin + by.coin,
+        seen.doubt + by.doubt,
+    )

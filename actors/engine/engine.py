@@ -15,11 +15,12 @@ from ringroad.actors.engine.cache import Cache
 from ringroad.actors.engine.model import Model, Span
 from ringroad.actors.engine.pool import BLOCK, Pool
 from ringroad.actors.engine.prefix import Prefix
-from ringroad.actors.engine.reading import read
+from ringroad.actors.engine.reading import Rows, read
 from ringroad.actors.engine.siblings import Asked, Siblings
 from ringroad.actors.errors import CacheFull
 from ringroad.actors.messages import Features, Sampling
 from ringroad.kernels import sampling as draws
+from ringroad.kernels.head import TOPS, Head, Sight
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Work:
     parents: Sequence[int] | None = None  # of each token: an earlier one of these, or -1
     answers: int = 1  # how many of the tokens, from the last backwards, want an outcome
     features: bool = False
+    doubts: bool = False  # among the features also what the engine's head says, if it has one
+    sights: bool = False  # what a head elsewhere is to judge by
     siblings: int = 0  # likeliest next tokens wanted of each answer, its own included
     successors: int = 0  # likeliest tokens wanted of each answer, whatever is drawn
     distributions: bool = False  # answered with what a token is drawn from, in place of a draw
@@ -49,6 +52,7 @@ class Outcome:
     successors: Sequence[Sequence[int]] = ()
     # [answers, vocabulary] fp32, after temperature and truncation; never for a wire.
     distributions: Tensor | None = field(default=None, compare=False)
+    sights: Sight | None = field(default=None, compare=False)  # goes no further than to a head
 
 
 @dataclass
@@ -64,9 +68,11 @@ class Session:
 class Engine:
     """Sessions on one model."""
 
-    def __init__(self, model: Model, cache_bytes: int = 10**9) -> None:
-        """Keys and values of all sessions take at most `cache_bytes`, those kept for later included."""
+    def __init__(self, model: Model, cache_bytes: int = 10**9, head: Head | None = None) -> None:
+        """Keys and values of all sessions take at most `cache_bytes`, those kept for later included.
+        `head`: the learned router of this model and a larger one."""
         self.model = model
+        self._head = head
         self._pool = Pool(model.shape, model.dtype, model.device, cache_bytes)
         self._sessions: dict[str, Session] = {}
 
@@ -206,8 +212,7 @@ class Engine:
             for work in batch
             for _ in range(work.answers)
         ]
-        likeliest = max(max(work.siblings, work.successors, 2 * work.features) for work in batch)
-        seen, found = read(logits, asked, likeliest, self.model.kernels)
+        rows = self._read(batch, logits, asked, hidden[wanted])
         outcomes: list[Outcome] = []
         at = 0
         for work in batch:
@@ -217,8 +222,18 @@ class Engine:
                 sampling = self._sessions[work.session].sampling
                 outcomes.append(Outcome([], distributions=_distributions(logits[mine], sampling)))
             else:
-                outcomes.append(_outcome(work, seen.rows(mine), found[mine]))
+                outcomes.append(_outcome(work, rows.of(mine)))
         return outcomes
+
+    def _read(self, batch: Sequence[Work], logits: Tensor, asked: Sequence[Asked], hidden: Tensor) -> Rows:
+        """What answered rows say, as far as anybody asks."""
+        likeliest = max(max(work.siblings, work.successors, 2 * work.features) for work in batch)
+        doubted = [work.doubts for work in batch for _ in range(work.answers)]
+        looked_at = any(work.sights for work in batch) or (self._head is not None and any(doubted))
+        rows = read(logits, asked, max(likeliest, TOPS) if looked_at else likeliest, self.model.kernels)
+        if looked_at:
+            rows = rows.looked_at(hidden)
+        return rows if self._head is None else rows.judged(self._head, doubted)
 
 
 def _vocabulary(batch: Sequence[Work]) -> int | None:
@@ -228,15 +243,16 @@ def _vocabulary(batch: Sequence[Work]) -> int | None:
     return max(known) if len(known) == len(needed) else None
 
 
-def _outcome(work: Work, seen: draws.Survey, found: list[Siblings]) -> Outcome:
+def _outcome(work: Work, rows: Rows) -> Outcome:
     """Of a Work's answered rows: what was surveyed, and the tokens drawn."""
     if not work.answers:
         return Outcome([])
     return Outcome(
-        [beside[0][0] for beside in found],
-        Features(seen.margin.tolist(), seen.entropy.tolist()) if work.features else None,
-        found if work.siblings else (),
-        seen.ids[:, : work.successors].tolist() if work.successors else (),
+        rows.tokens,
+        rows.features(work.doubts) if work.features else None,
+        rows.found if work.siblings else (),
+        rows.seen.ids[:, : work.successors].tolist() if work.successors else (),
+        sights=rows.sight if work.sights else None,
     )
 
 

@@ -151,7 +151,9 @@ def test_features_are_of_the_raw_softmax() -> None:
     for sampling in (Sampling(), WARM, Sampling(1, 2.0, top_k=2)):
         engine = opened("fp32", "s", sampling=sampling)
         answers.append(engine.step([Work("s", text, answers=12, features=True)])[0].features)
-    assert answers[0] == answers[1] == answers[2]
+    of_the_model = [(seen.margin, seen.entropy, seen.top) for seen in answers if seen is not None]
+    assert len(of_the_model) == 3
+    assert of_the_model[0] == of_the_model[1] == of_the_model[2]
 
 
 def test_a_step_without_answers_still_keeps_its_tokens() -> None:

@@ -191,7 +191,7 @@ def test_a_miss_drafts_as_ever_and_costs_no_more_rows_than_serial() -> None:
 
 
 def test_preparing_stops_at_doubt_but_not_at_the_token_of_the_verdict() -> None:
-    doubtful = Policy("margin", 2.0)
+    doubtful = Policy("margin", 0.0)
     role = drafter()
     whole = said(TEXT, 3)
     assert asked(role, 0, TEXT, AHEAD, until=doubtful).tokens == whole[:1]
@@ -207,7 +207,7 @@ def test_a_draft_of_another_budget_or_rule_uses_what_fits(budget: int) -> None:
     asked(role, 0, TEXT, AHEAD)
     idle(role)
     before = len(engine(role).rows)
-    answer = asked(role, len(TEXT) + 4, [whole[4]], AHEAD, budget, Policy("margin", 0.0))
+    answer = asked(role, len(TEXT) + 4, [whole[4]], AHEAD, budget, Policy("margin", 2.0))
     assert answer.tokens == whole[5 : 5 + budget]
     assert len(engine(role).rows) - before == max(0, budget - 4)
     assert answer.features is not None
@@ -250,7 +250,7 @@ def test_where_a_helper_has_filled_the_cache_to_the_last_guess() -> None:
             return helped if (text, budget) == (TEXT, 3) else Tree()  # asked below the model, not beside it
 
     role = drafter(free=Helper(), two_levels=True)
-    doubtful = Policy("margin", 2.0)
+    doubtful = Policy("margin", 0.0)
     stem = asked(role, 0, TEXT, AHEAD, until=doubtful).tokens[:1]
     assert stem == whole[:1]
     assert role._engine.length("s") == len(TEXT) + 1

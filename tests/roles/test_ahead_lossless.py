@@ -115,7 +115,7 @@ def test_in_company_with_cancels_and_little_room(ahead: str, blocks: int) -> Non
         submits = [
             request(sampling, 2 + i, name=f"s{i}", length=8 + 9 * i) for i, sampling in enumerate(SAMPLINGS)
         ]
-        routed = Submit("r", prompt(9), TOKENS, Mode.ROUTED, SAMPLINGS[3], policy=Policy("margin", 0.3))
+        routed = Submit("r", prompt(9), TOKENS, Mode.ROUTED, SAMPLINGS[3], policy=Policy("margin", 0.7))
         drafter = ModelDrafter(Engine(SMALL, cache_bytes=blocks * block), "small")
         room = Uneven(RouterConfig(ahead=ahead), seed, drafter, cancels=("s0", "s3"))  # type: ignore[arg-type]
         found = room.generate(*submits, routed)

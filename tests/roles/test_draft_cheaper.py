@@ -111,7 +111,7 @@ def test_any_way_to_draft_leaves_the_text(
 @pytest.mark.parametrize("sampling", SAMPLINGS, ids=str)
 def test_what_nobody_judges_comes_of_all_ids(sampling: Sampling) -> None:
     """Alone, and in the same steps as a session whose guesses are judged."""
-    policy = Policy("margin", 0.4)
+    policy = Policy("margin", 0.6)
     small, routed = request(sampling, Mode.SMALL, "small"), request(sampling, Mode.ROUTED, "routed", policy)
     speculative = request(sampling, Mode.SPECULATIVE, "speculative")
     expected = texts(planned(SMALL), small, routed)

@@ -232,6 +232,6 @@ def test_what_may_stay_unjudged_is_the_small_models_own(
         own = said(0.02, tuple(quoting(sampling)), sampling)
         assert [token for chunk in chunks for token in chunk.tokens] == own
     routed = Submit(
-        "s", quoting(sampling), TOKENS, Mode.ROUTED, sampling, [], 5, policy=Policy("margin", 0.4)
+        "s", quoting(sampling), TOKENS, Mode.ROUTED, sampling, [], 5, policy=Policy("margin", 0.6)
     )
     assert run(drafter(), routed) == run(planned(SMALL), routed)

@@ -153,14 +153,14 @@ def test_right_guesses_of_a_strategy_save_passes() -> None:
 
 
 def test_two_levels_stop_at_the_same_doubt_and_see_the_same() -> None:
-    everything = passes(Said(), 12, Policy("margin", 0.0))[1].features
+    everything = passes(Said(), 12, Policy("margin", 2.0))[1].features
     assert everything is not None
     for threshold_ in sorted(everything.margin)[1:]:
-        rule = Policy("margin", threshold_)
+        rule = Policy("margin", 1.0 - threshold_)
         slow, quick = passes(Said(), 12, rule)[1], passes(Said(*LONG), 12, rule)[1]
         assert (quick.tokens, quick.features) == (slow.tokens, slow.features)
         assert slow.features is not None
-        assert slow.features.margin[-1] < threshold_ or len(slow.tokens) == 12
+        assert slow.features.margin[-1] <= threshold_ or len(slow.tokens) == 12
 
 
 def test_after_two_levels_the_next_draft_goes_on() -> None:
@@ -197,7 +197,7 @@ def test_where_strategies_expect_enough_the_model_is_not_asked() -> None:
 def test_guesses_of_all_become_one_tree() -> None:
     other = [LONG[0], 1, 2]
     drafter = ModelDrafter(Engine(MODEL), "small", plan=Plan(Said(*other)))
-    until = Policy("margin", 2.0)  # every guess is doubted: a chain of one
+    until = Policy("margin", 0.0)  # every guess is doubted: a chain of one
     answer = proposal(drafter, judged(8, until))
     found = set(tree_of(answer))
     assert {(LONG[0],), (LONG[0], 1), (LONG[0], 1, 2)} == found, "one path, and what goes on behind it"

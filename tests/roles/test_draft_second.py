@@ -72,6 +72,6 @@ def test_unlikely_ones_are_left_out() -> None:
 
 def test_drafts_that_nobody_judges_stay_a_chain() -> None:
     """In modes small and routed the small model's own words are kept, and nothing beside them."""
-    answer = proposal(drafter(), Draft("s", 0, 0, TEXT, 4, Policy("margin", 0.0)))
+    answer = proposal(drafter(), Draft("s", 0, 0, TEXT, 4, Policy("margin", 2.0)))
     assert answer.parents == []
     assert answer.features is not None

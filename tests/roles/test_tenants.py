@@ -120,13 +120,13 @@ def test_a_proposal_is_the_models_own_text(budget: int, chunk: int) -> None:
 
 
 def test_a_draft_stops_after_the_guess_its_rule_would_consult_on() -> None:
-    everything = proposal(drafter(), Draft("s", 0, 0, TEXT, 12, Policy("margin", 0.0)))
+    everything = proposal(drafter(), Draft("s", 0, 0, TEXT, 12, Policy("margin", 2.0)))
     assert everything.tokens == LONG[:12]
     assert everything.features is not None
     margins = everything.features.margin
     assert len(margins) == len(everything.features.entropy) == 12
-    threshold = sorted(margins)[2]  # two guesses lie below
-    first = next(i for i, margin in enumerate(margins) if margin < threshold)
+    threshold = 1.0 - sorted(margins)[1]  # two guesses are as doubtful
+    first = next(i for i, margin in enumerate(margins) if 1.0 - margin >= threshold)
     cut = proposal(drafter(), Draft("s", 0, 0, TEXT, 12, Policy("margin", threshold)))
     assert cut.tokens == LONG[: first + 1]
     assert cut.features is not None
