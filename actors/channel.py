@@ -30,6 +30,7 @@ from ringroad.actors.messages import (
     Message,
     ToDrafter,
     ToGateway,
+    ToHead,
     ToRouter,
     ToVerifier,
 )
@@ -42,7 +43,7 @@ SILENT_SECONDS = 3.0  # after which a hub is taken for gone
 _encode = msgspec.msgpack.Encoder().encode
 _decode_router = msgspec.msgpack.Decoder(list[ToRouter]).decode
 _decode_gateway = msgspec.msgpack.Decoder(list[ToGateway]).decode
-_decode_role = msgspec.msgpack.Decoder(list[ToDrafter | ToVerifier]).decode
+_decode_role = msgspec.msgpack.Decoder(list[ToDrafter | ToVerifier | ToHead]).decode
 
 
 Socket = zmq.Socket[bytes]

@@ -6,7 +6,7 @@ from ringroad.actors.messages import Hello, Sampling
 from ringroad.actors.router.costs import Meter
 from ringroad.actors.router.foresight import Foresight
 from ringroad.actors.router.pace import Pace
-from ringroad.actors.router.session import State
+from ringroad.actors.router.state import DRAFTER, VERIFIER, State
 
 Address = bytes
 
@@ -50,3 +50,16 @@ class Running:
     def begins(self) -> bool:
         """Whether nothing is committed yet."""
         return len(self.tokens) == self.prompt
+
+
+class Peers(dict[Address, Peer]):
+    """Those who are there."""
+
+    def least_busy(self, role: str) -> Address | None:
+        """Of the peers in a role the one with the fewest sessions."""
+        there = [(len(peer.sessions), address) for address, peer in self.items() if peer.hello.role == role]
+        return min(there)[1] if there else None
+
+    def pair(self, running: Running) -> tuple[Peer | None, Peer | None]:
+        """A session's drafter and verifier."""
+        return self.get(running.at[DRAFTER] or b""), self.get(running.at[VERIFIER] or b"")

@@ -1,7 +1,7 @@
 """The hub: carries out what `session.advance` says, and knows who is there to be asked."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ringroad.actors.messages import (
     Cancel,
@@ -18,19 +18,21 @@ from ringroad.actors.messages import (
     Open,
     Proposal,
     Roster,
+    Ruling,
+    Seen,
     Submit,
     Verdict,
     Welcome,
 )
 from ringroad.actors.router import events, session
-from ringroad.actors.router.budget import Budget
+from ringroad.actors.router.allowance import Allowance
 from ringroad.actors.router.company import ready
 from ringroad.actors.router.config import RouterConfig
 from ringroad.actors.router.costs import Meter
-from ringroad.actors.router.forecasts import Load
 from ringroad.actors.router.foresight import Foresight
-from ringroad.actors.router.members import Address, Peer, Running
-from ringroad.actors.router.session import DRAFTER, VERIFIER
+from ringroad.actors.router.members import Address, Peer, Peers, Running
+from ringroad.actors.router.rulings import Rulings
+from ringroad.actors.router.state import DRAFTER, HEAD, VERIFIER
 
 log = logging.getLogger(__name__)
 
@@ -40,20 +42,29 @@ Send = Callable[[Address, Message], None]
 class Router:
     """One per cluster; without sockets or clocks of its own, so that any transport can drive it."""
 
-    def __init__(self, config: RouterConfig, send: Send, name: str = "router") -> None:
+    def __init__(
+        self,
+        config: RouterConfig,
+        send: Send,
+        name: str = "router",
+        quantiles: Mapping[str, list[float]] | None = None,
+    ) -> None:
+        """`quantiles`: of the doubts of rules, as the head's card has them."""
         self._name = name
+        self._quantiles = quantiles
         self._meetings = 0
         self._config = config
         self._send = send
         self._policy = config.policy.policy()
         self._until = config.until.policy() if config.until else None
-        self._budget = Budget(config.draft_tokens)
-        self._peers: dict[Address, Peer] = {}
+        self._peers = Peers()
         self._meters: dict[tuple[str, ...], Meter] = {}  # by role, model and place
         self._gateways: dict[Address, float] = {}  # when each was last heard
         self._running: dict[str, Running] = {}
         self._now = 0.0  # of the message in hand
         self._waiting: dict[str, Consult] = {}  # consults about to be sent, by session
+        self._rulings = Rulings(send)
+        self._allowance = Allowance(config, self._peers, self._running)
 
     def __len__(self) -> int:
         return len(self._running)
@@ -76,6 +87,8 @@ class Router:
         for address, when in heard.items():
             if now - when > self._config.lost_after_seconds:
                 self.lose(address)
+        for proposal in self._rulings.overdue(now):
+            self._take(proposal)
         self._send_consults()
         for gateway in self._gateways:
             self._send(gateway, self.roster())
@@ -97,12 +110,18 @@ class Router:
                 self._begin(sender, message)
             case Cancel():
                 self._advance(message.session, message)
-            case Proposal() | Verdict() | Forgotten() | Failed():
+            case Proposal():
+                self._take(self._rulings.proposed(message, now))
+            case Seen():
+                self._rulings.saw(message)
+            case Ruling():
+                self._take(self._rulings.ruled(sender, message))
+            case Verdict() | Forgotten() | Failed():
                 self._hear(sender, message)
             case Hello(role="gateway"):
                 self._gateways[sender] = now
                 self._send(sender, self.roster())
-            case Hello(role="drafter" | "verifier"):
+            case Hello(role="drafter" | "verifier" | "head"):
                 self._greet(sender, message, now)
             case _:
                 log.warning("dropped a %s, which is not for a router", type(message).__name__)
@@ -117,11 +136,13 @@ class Router:
             return
         role = peer.hello.role
         log.warning("lost a %s with %d sessions", role, len(peer.sessions))
+        for proposal in self._rulings.lost(address):
+            self._take(proposal)
         for name in list(peer.sessions):
             if role == VERIFIER:
                 self._waiting.pop(name, None)
             self._send(address, Close(name))  # should it only have been silent
-            other = self._least_busy(role)
+            other = self._peers.least_busy(role)
             self._running[name].at[role] = other
             if other is not None:
                 self._peers[other].sessions.add(name)
@@ -132,17 +153,24 @@ class Router:
         if name in self._running:
             self._send(gateway, Chunk(name, 0, [], [], Finish.ERROR, error="session exists"))
             return
-        at = {role: self._least_busy(role) for role in (DRAFTER, VERIFIER)}
+        at = {role: self._peers.least_busy(role) for role in (DRAFTER, VERIFIER)}
         peers = {role for role, address in at.items() if address is not None}
-        state = session.begin(submit, self._config.draft_tokens, self._policy, self._until, peers)
-        free = self._config.adapt and submit.mode is Mode.SPECULATIVE and submit.draft_tokens is None
-        pace = self._budget.pace() if free else None
+        state = session.begin(
+            submit, self._config.draft_tokens, self._policy, self._until, peers, self._quantiles
+        )
+        pace = self._allowance.pace(submit)
         running = Running(state, list(submit.prompt), len(submit.prompt), gateway, submit.sampling, at, pace)
         self._running[name] = running
         for address in filter(None, at.values()):
             self._peers[address].sessions.add(name)
         self._allow(name, running)
         self._advance(name, events.Begin())
+
+    def _take(self, proposal: Proposal | None) -> None:
+        """A proposal that has all rulings it was to wait for."""
+        running = self._running.get(proposal.session) if proposal is not None else None
+        if proposal is not None and running is not None and (drafter := running.at[DRAFTER]) is not None:
+            self._hear(drafter, proposal)
 
     def _hear(self, sender: Address, message: Proposal | Verdict | Forgotten | Failed) -> None:
         running = self._running.get(message.session)
@@ -157,46 +185,15 @@ class Router:
             if isinstance(message, Verdict):
                 running.successors = message.successors
                 self._peers[sender].foresight.judged(message.session, len(message.path) + 1, self._now)
-            self._learn(running, self._peers[sender], message)
+            self._allowance.learn(running, self._peers[sender], message)
             self._allow(message.session, running)
             self._advance(message.session, message)
 
-    def _learn(self, running: Running, peer: Peer, answer: Proposal | Verdict) -> None:
-        """What an answer says about costs and chances."""
-        state, pace, took = running.state, running.pace, answer.took
-        if took is not None:
-            # A try is made alone, so it says nothing of the company that guesses are made in.
-            company = None if pace is not None and pace.trying else self._asking(peer)
-            peer.meter.observe(took, company, guessing=isinstance(answer, Proposal) or bool(state.guesses))
-        if took is not None and isinstance(answer, Verdict):
-            self._budget.earn(took)
-        if pace is None:
-            return
-        if isinstance(answer, Proposal):
-            pace.proposed(session.draft_room(state), answer)
-        else:
-            pace.judged(answer)
-
     def _allow(self, name: str, running: Running) -> None:
         """Sets the budget of a session's next round, where it is the router's to choose."""
-        drafter, verifier = self._pair(running)
-        state = running.state
-        if running.pace is None or state.asked == DRAFTER or drafter is None or verifier is None:
-            return
-        sessions = len(drafter.sessions), len(verifier.sessions)
-        load = Load(drafter.meter, verifier.meter, *sessions, drafter.shares(verifier))
-        unread = state.length - (state.drafter.has or 0) + 1  # after the verdict that comes now
-        budget = self._budget.choose(running.pace, load, unread, state.limit - state.length)
-        if running.begins and sum(self._running[other].begins for other in verifier.sessions) > 1:
-            budget = 0  # of those that come together nobody knows yet how many they are
-        self._advance(name, events.Allowed(budget))
-
-    def _asking(self, peer: Peer) -> int:
-        """How many sessions ask a peer in every round."""
-        states = [self._running[name].state for name in peer.sessions]
-        if peer.hello.role == VERIFIER:
-            return len(states)
-        return sum(state.budget > 0 and state.mode is not Mode.LARGE for state in states)
+        budget = self._allowance.of(running)
+        if budget is not None:
+            self._advance(name, events.Allowed(budget))
 
     def _greet(self, sender: Address, hello: Hello, now: float) -> None:
         if sender in self._peers:
@@ -215,22 +212,21 @@ class Router:
         self._send(sender, Welcome(peer.welcome))  # before any session: it voids what came earlier
         for gateway in self._gateways:
             self._send(gateway, self.roster())
+        if hello.role == HEAD:
+            self._rulings.met(sender)
+            return
         for name, running in list(self._running.items()):
             if running.at[hello.role] is None:
                 self._assign(name, hello.role)
 
     def _assign(self, name: str, role: str) -> None:
         """Gives a session that lacks a role one of those that are there."""
-        address, running = self._least_busy(role), self._running.get(name)
+        address, running = self._peers.least_busy(role), self._running.get(name)
         if address is None or running is None:
             return
         running.at[role] = address
         self._peers[address].sessions.add(name)
         self._advance(name, events.Gained(role))
-
-    def _least_busy(self, role: str) -> Address | None:
-        there = [(len(p.sessions), a) for a, p in self._peers.items() if p.hello.role == role]
-        return min(there)[1] if there else None
 
     def _advance(self, name: str, event: events.Event) -> None:
         running = self._running.get(name)
@@ -245,15 +241,14 @@ class Router:
             case events.OpenPeer(role, epoch):
                 self._tell(running, role, Open(name, epoch, running.sampling))
             case events.AskDraft(epoch, base, budget, until):
-                tokens = running.tokens[base:]
-                judged = running.state.mode is Mode.SPECULATIVE
-                outcomes = self._outcomes(name, running, len(tokens))
-                draft = Draft(name, epoch, base, tokens, budget, until, judged, running.successors, outcomes)
+                state, tokens = running.state, running.tokens[base:]
+                rest = running.successors, self._outcomes(name, running, len(tokens)), list(state.stops)
+                draft = Draft(name, epoch, base, tokens, budget, until, state.judged, *rest)
                 running.drafted = self._now
-                self._tell(running, DRAFTER, draft)
+                self._tell(running, DRAFTER, self._rulings.drafted(draft, state.length))
             case events.AskVerdict(epoch, base, guesses, parents):
                 tokens = running.tokens[base:]
-                drafter, verifier = self._pair(running)
+                drafter, verifier = self._peers.pair(running)
                 learns = drafter is not None and drafter.hello.successors
                 if verifier is not None:
                     verifier.foresight.consulted(name, len(tokens), self._now)
@@ -269,6 +264,7 @@ class Router:
     def _end(self, name: str, running: Running, finish: Finish, error: str) -> None:
         del self._running[name]
         self._waiting.pop(name, None)
+        self._rulings.forget(name)
         offset = len(running.tokens) - running.prompt
         last = Chunk(name, offset, [], [], finish, running.state.counts, error)
         self._send(running.gateway, last)
@@ -276,13 +272,9 @@ class Router:
             self._peers[address].leave(name, self._now)
             self._send(address, Close(name))
 
-    def _pair(self, running: Running) -> tuple[Peer | None, Peer | None]:
-        """A session's drafter and verifier."""
-        return self._peers.get(running.at[DRAFTER] or b""), self._peers.get(running.at[VERIFIER] or b"")
-
     def _outcomes(self, name: str, running: Running, unread: int) -> int:
         """How many outcomes of the coming verdict a drafter that reads so many tokens is to prepare for."""
-        drafter, verifier = self._pair(running)
+        drafter, verifier = self._peers.pair(running)
         # What is not judged has no verdict; what needs no model takes no time.
         if running.state.mode is not Mode.SPECULATIVE or not (verifier and drafter and drafter.hello.model):
             return 0

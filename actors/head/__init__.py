@@ -1,0 +1,1 @@
+"""The learned token router's file, and its process where it has one of its own."""
