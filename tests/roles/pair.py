@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cache
+from math import exp
 
 from ringroad.actors.colocated import Colocated
 from ringroad.actors.drafter.model import ModelDrafter
@@ -16,8 +17,8 @@ from tests import reference
 from tests.engine.tiny import prompt, tiny
 
 KINDS: list[Weights] = ["fp32", "bf16"]
-NEVER, ALWAYS = Policy("margin", 0.0), Policy("entropy", -1.0)
-SOMETIMES = Policy("margin", 0.4)
+NEVER, ALWAYS = Policy("margin", 2.0), Policy("entropy", 0.0)
+SOMETIMES = Policy("margin", 0.6)
 SAMPLINGS = [
     Sampling(1, 0.0),
     Sampling(2, 0.7),
@@ -102,9 +103,8 @@ def plainly_routed(kind: Weights, submit: Submit, policy: Policy) -> tuple[list[
     text, who = list(submit.prompt), []
     while len(who) < submit.max_tokens:
         found = reference.plain_token(small(kind), text, submit.sampling)
-        consult = (
-            found.margin < policy.threshold if policy.name == "margin" else found.entropy > policy.threshold
-        )
+        doubt = 1.0 - (found.margin if policy.name == "margin" else exp(-found.entropy))
+        consult = doubt >= policy.threshold
         who.append(Speaker.LARGE if consult else Speaker.SMALL_KEPT)
         text.append(
             reference.plain_token(large(kind), text, submit.sampling).token if consult else found.token
