@@ -106,7 +106,13 @@ def generate(
     json: Annotated[bool, Option("--json", help="Show one object instead of the text.")] = False,
     mode: Annotated[Mode | None, Option(rich_help_panel=_SHARING)] = None,
     draft_tokens: Annotated[int | None, Option(min=0, rich_help_panel=_SHARING, help="Per consult.")] = None,
-    policy: Annotated[str | None, Option(rich_help_panel=_SHARING, help="In mode routed: the rule.")] = None,
+    policy: Annotated[
+        str | None,
+        Option(
+            rich_help_panel=_SHARING,
+            help="In mode routed, the rule: learned, margin, entropy, max-prob, random, step or cascade.",
+        ),
+    ] = None,
     threshold: Annotated[
         float | None,
         Option(rich_help_panel=_SHARING, help="The doubt at which it asks: 0 always, above 1 never."),

@@ -52,13 +52,15 @@ def test_routing_from_never_to_always(cluster: Cluster) -> None:
     options = {"seed": 3, "temperature": 0.7, "max_tokens": 40}
     small = cluster.generate(PROMPT, mode="small", **options)
     large = cluster.generate(PROMPT, mode="large", **options)
-    never = cluster.generate(PROMPT, mode="routed", policy="margin", threshold=0.0, **options)
-    always = cluster.generate(PROMPT, mode="routed", policy="margin", threshold=1.0, **options)
-    between = cluster.generate(PROMPT, mode="routed", policy="entropy", threshold=1.0, **options)
+    never = cluster.generate(PROMPT, mode="routed", policy="margin", threshold=1.1, **options)
+    always = cluster.generate(PROMPT, mode="routed", policy="margin", threshold=0.0, **options)
+    between = cluster.generate(PROMPT, mode="routed", policy="entropy", threshold=0.63, **options)
+    held = cluster.generate(PROMPT, mode="routed", policy="random", large_share=0.5, **options)
     assert never.ids == small.ids
     assert set(never.speakers) == set(small.speakers) == {"SMALL_KEPT"}
     assert always.ids == large.ids
     assert set(between.speakers) == {"SMALL_KEPT", "LARGE"}
+    assert set(held.speakers) == {"SMALL_KEPT", "LARGE"}
     assert between.usage.large_tokens == between.usage.consults == between.speakers.count("LARGE")
 
 
@@ -120,6 +122,7 @@ def test_bad_input_is_refused_by_name_and_harms_nobody(cluster: Cluster) -> None
             ({"max_tokens": 10**6}, "max_tokens"),
             ({"model": "nobody"}, "model"),
             ({"mode": "routed", "policy": "coin"}, "routing.policy"),
+            ({"mode": "routed", "threshold": 0.5, "large_share": 0.5}, "routing.large_share"),
         ):
             with pytest.raises(CallFailed) as failed:
                 list(client.generate("hello", **bad))  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from tests.roles.test_accidents import Mortal
 TOKENWISE = [name for name, rule in RULES.items() if rule.scope is Scope.TOKEN]
 SAMPLINGS = [Sampling(1, 0.0), Sampling(2, 0.8)]
 BREAKS = list(range(0, 320, 7))  # a step is some seven tokens long
-WIDER = [Policy("step", at) for at in (0.45, 0.55, 0.65)] + [Policy("cascade", 0.6), Policy("cascade", 0.9)]
+WIDER = [Policy("step", at) for at in (0.62, 0.7, 0.74)] + [Policy("cascade", 0.6), Policy("cascade", 0.9)]
 
 
 def routed(policy: Policy, sampling: Sampling, seed: int = 1, **options: int) -> Submit:
@@ -93,6 +93,19 @@ def test_a_wider_rule_is_what_it_says(policy: Policy, sampling: Sampling) -> Non
         submit = routed(policy, sampling, draft_tokens=draft_tokens)
         text, who = spoken(submit)
         assert (text, [speaker is not Speaker.SMALL_KEPT for speaker in who]) == by_stretches(submit)
+
+
+def test_a_drafter_goes_no_further_than_what_is_decided() -> None:
+    """To a step's end, or the text's; what it says there is one draft, whatever the draft length."""
+    whole = plain("bf16", routed(Policy("cascade", 0.9), SAMPLINGS[1]), shaken=0.02)
+    submit = structs.replace(routed(Policy("cascade", 0.9), SAMPLINGS[1], draft_tokens=2), ends=[whole[9]])
+    chunks = generated(submit, verifier("bf16"), drafter("bf16"))
+    assert len(chunks) == 2, "all tokens at once, then the last word"
+    assert counts_of(chunks).drafted == counts_of(chunks).kept == len(text_of(chunks)) <= 10
+    steps = generated(routed(Policy("step", 0.99), SAMPLINGS[1]), verifier("bf16"), drafter("bf16"))
+    assert counts_of(steps).drafted == counts_of(steps).kept == pair.TOKENS
+    assert all(chunk.tokens[-1] in BREAKS for chunk in steps[:-2])
+    assert len(steps) > 3
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5, 9, 14])
