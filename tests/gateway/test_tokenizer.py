@@ -244,3 +244,9 @@ def test_an_unknown_pre_tokenizer_is_refused(tmp_path: Path) -> None:
     writer.close()
     with pytest.raises(ModelError, match=r"unknown pre-tokenizer 'poro-chat'"):
         Tokenizer.open(path)
+
+
+def test_tokens_that_hold_a_run_of_bytes(helpers: Any) -> None:
+    toy = helpers.toy_tokenizer()
+    assert toy.containing(b"\n\n") == [260]
+    assert toy.containing(b"o") == [111, 259], "special tokens add nothing to a text"

@@ -296,7 +296,7 @@ class Routing(_message.Message):
     """
     large_share: _builtins.float
     """In place of a threshold, the share of tokens that the large model is to speak, in [0, 1]: held within some 33
-    tokens of the text so far ("step": and a step); refused with "cascade".
+    tokens of the text so far ("step": and a step, of which it may have confirmed some); refused with "cascade".
     """
     def __init__(
         self,
