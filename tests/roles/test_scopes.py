@@ -20,6 +20,7 @@ from ringroad.actors.messages import (
 )
 from ringroad.actors.router import session
 from ringroad.actors.router.events import AskDraft, AskVerdict, Begin, End, From, Gained, Lost
+from ringroad.actors.router.policies import HORIZON
 from ringroad.actors.router.session import PIECE, advance
 from ringroad.actors.router.state import DRAFTER, VERIFIER
 from tests.roles.scripted import PROMPT, Script, begun, flagged, generated, large, script, small, submit
@@ -125,6 +126,18 @@ def test_an_end_token_ends_the_text(policy: Policy, position: int) -> None:
     run.run()
     assert spoken(run) == expected(policy, 60, frozenset(ends))
     assert run.ends == [End(Finish.STOP)]
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+def test_steps_hold_a_share_within_a_step(share: float) -> None:
+    """What the large model confirms of a dropped draft counts as its own."""
+    run = stretches(Policy("step", share=share), max_tokens=400)
+    run.run()
+    consults = [consult for _, consult in spoken(run)]
+    assert {True, False} == set(consults)
+    longest = 22  # of the script's steps
+    for end in range(1, 401):
+        assert abs(share * end - sum(consults[:end])) <= HORIZON + longest
 
 
 def test_nothing_is_committed_before_the_decision() -> None:
