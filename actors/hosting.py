@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 import uuid
+from collections.abc import Mapping
 
 from ringroad.actors.channel import Hub, Spoke
 from ringroad.actors.role import Role
@@ -21,9 +22,11 @@ POLL_SECONDS = 0.2  # how soon a loop notices that it should stop
 COMPANY_SECONDS, COMPANY_SHARE = 0.002, 0.05
 
 
-def run_router(hub: Hub, config: RouterConfig, stop: threading.Event) -> None:
-    """Routes until `stop` is set."""
-    router = Router(config, hub.send, name=uuid.uuid4().hex)
+def run_router(
+    hub: Hub, config: RouterConfig, stop: threading.Event, quantiles: Mapping[str, list[float]] | None = None
+) -> None:
+    """Routes until `stop` is set. `quantiles`: as `Router` has them."""
+    router = Router(config, hub.send, uuid.uuid4().hex, quantiles)
     tick_at = 0.0
     while not stop.is_set():
         for sender, messages in hub.receive(POLL_SECONDS):

@@ -14,18 +14,17 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from ringroad.actors.channel import AsyncSpoke, Hub, Spoke
-from ringroad.actors.drafter.config import DrafterConfig
 from ringroad.actors.gateway.config import Pair, Policies
 from ringroad.actors.gateway.server import Gateway
+from ringroad.actors.head.config import HeadConfig
 from ringroad.actors.hosting import run_role, run_router
-from ringroad.actors.role import Role
-from ringroad.actors.router.policies import offered
+from ringroad.actors.router.policies import LEARNED, offered
 from ringroad.actors.tokenizer import Tokenizer
-from ringroad.actors.verifier.config import VerifierConfig
 from ringroad.cluster.config import ClusterConfig
+from ringroad.cluster.heads import card_of
 from ringroad.cluster.loopback import bind_serve_to_loopback
 from ringroad.cluster.models import locate
-from ringroad.cluster.roles import build_drafter, build_verifier, place
+from ringroad.cluster.roles import RoleConfig, build, place, threads_of
 from ringroad.cluster.version import version
 
 log = logging.getLogger(__name__)
@@ -80,7 +79,9 @@ class RouterDeployment:
 
         def work(ready: threading.Event, stop: threading.Event) -> None:
             ready.set()
-            run_router(self._hub, config.router, stop)
+            card = card_of(config)
+            known = None if card is None else {LEARNED: [], **card.quantiles}
+            run_router(self._hub, config.router, stop, known)
 
         self._worker = Worker(work)
 
@@ -94,12 +95,12 @@ class RouterDeployment:
 
 
 class RoleDeployment:
-    """A drafter or a verifier with a model of its own."""
+    """A drafter or a verifier with a model of its own, or the learned head."""
 
     def __init__(
         self,
         config: ClusterConfig,
-        mine: DrafterConfig | VerifierConfig,
+        mine: RoleConfig,
         router: DeploymentHandle[Any],
     ) -> None:
         bind_serve_to_loopback(config.host)
@@ -111,7 +112,7 @@ class RoleDeployment:
         def work(ready: threading.Event, stop: threading.Event) -> None:
             if mine.cores:
                 os.sched_setaffinity(0, mine.cores)  # before torch starts threads that inherit it
-            role: Role = build_verifier(mine) if isinstance(mine, VerifierConfig) else build_drafter(mine)
+            role = build(config, mine)
             spoke = Spoke(where, role.hello, place(mine))
             ready.set()
             run_role(role, spoke, stop)
@@ -151,7 +152,8 @@ class GatewayDeployment:
             context_length=min(each.context_length for each in both),
             vocabulary=min(each.vocabulary for each in both),
         )
-        policies = Policies(config.router.policy.name, offered())
+        card = card_of(config)
+        policies = Policies(config.router.policy.name, offered(card.threshold if card is not None else None))
         self._gateway = Gateway(config.gateway, pair, tokenizer, AsyncSpoke(where), policies, version())
         await self._gateway.start()
 
@@ -176,7 +178,7 @@ def application(config: ClusterConfig) -> serve.Application:
             **options,
         )(shell)
 
-    def role(name: str, mine: DrafterConfig | VerifierConfig) -> Any:
+    def role(name: str, mine: RoleConfig) -> Any:
         deployment = deployed(
             name, RoleDeployment, num_replicas=mine.replicas, ray_actor_options=_resources(mine)
         )
@@ -185,20 +187,25 @@ def application(config: ClusterConfig) -> serve.Application:
     weightless = {"num_cpus": 0}
     router = deployed("router", RouterDeployment, ray_actor_options=weightless).bind(config)
     gateway = deployed("gateway", GatewayDeployment, ray_actor_options=weightless)
-    bound: serve.Application = gateway.bind(
-        config, router, role("verifier", config.verifier), role("drafter", config.drafter)
-    )
+    bound: serve.Application = gateway.bind(config, router, *(role(*each) for each in _rooms(config).items()))
     return bound
 
 
 def places(config: ClusterConfig) -> int:
     """How many CPUs the roles ask of Ray, all replicas together."""
-    return sum(mine.replicas * (len(mine.cores) or 1) for mine in (config.verifier, config.drafter))
+    return sum(mine.replicas * (len(mine.cores) or 1) for mine in _rooms(config).values())
 
 
-def _resources(mine: DrafterConfig | VerifierConfig) -> dict[str, Any]:
-    threads = len(mine.cores) or (os.cpu_count() or 1)
-    environment = {"OMP_NUM_THREADS": str(threads), "GOMP_SPINCOUNT": SPIN}
-    gpus = 0 if mine.device == "cpu" else 1
+def _rooms(config: ClusterConfig) -> dict[str, RoleConfig]:
+    """The roles that compute, by name."""
+    rooms: dict[str, RoleConfig] = {"verifier": config.verifier, "drafter": config.drafter}
+    if config.head.path and config.head.placement == "own":
+        rooms["head"] = config.head
+    return rooms
+
+
+def _resources(mine: RoleConfig) -> dict[str, Any]:
+    environment = {"OMP_NUM_THREADS": str(threads_of(mine)), "GOMP_SPINCOUNT": SPIN}
+    gpus = mine.gpus if isinstance(mine, HeadConfig) else 0 if mine.device == "cpu" else 1
     cpus = len(mine.cores) or 1
     return {"num_cpus": cpus, "num_gpus": gpus, "runtime_env": {"env_vars": environment}}

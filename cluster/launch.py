@@ -26,6 +26,7 @@ from ray import serve
 from ringroad.actors.errors import Unavailable
 from ringroad.cluster.config import ClusterConfig, load_config
 from ringroad.cluster.deployments import application, places
+from ringroad.cluster.heads import with_head
 from ringroad.cluster.roles import check_models
 
 OBJECT_STORE_BYTES = 100 * 1024 * 1024  # nothing large goes through Ray's object store here
@@ -34,10 +35,11 @@ OBJECT_STORE_BYTES = 100 * 1024 * 1024  # nothing large goes through Ray's objec
 def run(config_path: Path | None) -> None:
     """Starts the cluster, serves until SIGTERM or SIGINT, and leaves nothing behind.
 
-    Raises ConfigError or ModelNotCached before anything is started.
+    Raises ConfigError, ModelNotCached or HeadError before anything is started.
     """
     config = load_config(config_path)
     check_models(config)
+    config = with_head(config)
     with connected(config):
         # Only now: ray.init puts in a SIGTERM handler of its own.
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -15,12 +15,19 @@ from ringroad.actors.drafter.strategy import Ensemble
 from ringroad.actors.engine.engine import Engine
 from ringroad.actors.engine.model import Model
 from ringroad.actors.engine.weights import open_weights
+from ringroad.actors.head.config import HeadConfig
+from ringroad.actors.head.file import read
+from ringroad.actors.head.head import HeadRole
 from ringroad.actors.role import Role
 from ringroad.actors.tokenizer import Tokenizer
 from ringroad.actors.verifier.config import VerifierConfig
 from ringroad.actors.verifier.verifier import Verifier
 from ringroad.cluster.config import ClusterConfig, ConfigError
+from ringroad.cluster.heads import located
 from ringroad.cluster.models import locate
+from ringroad.kernels.head import Head
+
+RoleConfig = DrafterConfig | VerifierConfig | HeadConfig
 
 
 def check_models(config: ClusterConfig) -> None:
@@ -40,8 +47,11 @@ def build_verifier(config: VerifierConfig) -> Verifier:
     return Verifier(_engine(config), config.model, config.prefill_chunk, config.step_tokens)
 
 
-def build_drafter(config: DrafterConfig) -> Role:
-    """The small model, loaded, with strategies beside it; or these alone where there is none."""
+def build_drafter(config: DrafterConfig, head: Head | None = None) -> Role:
+    """The small model, loaded, with strategies beside it; or these alone where there is none.
+
+    head: the learned router, where it is computed here.
+    """
     strategies = [strategy(name) for name in config.model_free]
     if not config.model:
         return FreeDrafter(strategies, config.floor)
@@ -56,11 +66,34 @@ def build_drafter(config: DrafterConfig) -> Role:
         two_levels=config.two_levels,
         second_choices=config.second_choices,
     )
-    engine = _engine(config, config.layers)
+    engine = _engine(config, config.layers, head)
     return ModelDrafter(engine, config.model, config.prefill_chunk, config.step_tokens, plan=plan)
 
 
-def place(config: DrafterConfig | VerifierConfig) -> list[str]:
+def build_head(config: HeadConfig) -> HeadRole:
+    """The learned router in a process apart. Raises HeadError."""
+    torch.set_num_threads(threads_of(config))
+    return HeadRole(_head(config, config.device), located(config.path).stem)
+
+
+def build(config: ClusterConfig, mine: RoleConfig) -> Role:
+    """A role by the room of the configuration that is its own."""
+    match mine:
+        case VerifierConfig():
+            return build_verifier(mine)
+        case HeadConfig():
+            return build_head(mine)
+        case _:
+            inside = config.head.path and config.head.placement == "drafter"
+            return build_drafter(mine, _head(config.head, mine.device) if inside else None)
+
+
+def threads_of(mine: RoleConfig) -> int:
+    """How many threads a role computes with. A head's million weights are not worth a second one."""
+    return len(mine.cores) or (1 if isinstance(mine, HeadConfig) else os.cpu_count() or 1)
+
+
+def place(config: RoleConfig) -> list[str]:
     """Names of the cores or the device that a role computes on: roles that share one take turns."""
     host = socket.gethostname()
     if config.device == "cpu":
@@ -69,9 +102,15 @@ def place(config: DrafterConfig | VerifierConfig) -> list[str]:
     return [f"{host} {config.device} of {os.environ.get('CUDA_VISIBLE_DEVICES', 'all')}"]
 
 
-def _engine(config: DrafterConfig | VerifierConfig, layers: int | None = None) -> Engine:
-    threads = len(config.cores) or os.cpu_count() or 1
+def _head(config: HeadConfig, device: str) -> Head:
+    return Head(read(located(config.path), device).tensors)
+
+
+def _engine(
+    config: DrafterConfig | VerifierConfig, layers: int | None = None, head: Head | None = None
+) -> Engine:
+    threads = threads_of(config)
     torch.set_num_threads(threads)
     weights = open_weights(locate(config.model), layers)
     model = Model(weights, config.weights, threads, config.device)
-    return Engine(model, round(config.cache_gigabytes * 1e9))
+    return Engine(model, round(config.cache_gigabytes * 1e9), head)

@@ -4,6 +4,7 @@ Both speak one language here: Hugging Face's tensor names. Supported are dense d
 Llama, Qwen2, Qwen3 and Mistral families; anything else is refused by name.
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Iterator
@@ -84,6 +85,22 @@ def open_weights(path: Path, layers: int | None = None) -> Weights:
     if (path / "config.json").is_file():
         return FolderWeights(path)
     raise ModelError(f"{path}: neither a .gguf file nor a folder with a config.json")
+
+
+def fingerprint(weights: Weights) -> str:
+    """Which model this is, in 16 hex digits, whatever kind of file it is kept in and however its matrices are
+    quantised there: its dimensions, and a few norms in bf16."""
+    s = weights.shape
+    sizes = (s.family, s.layers, s.width, s.heads, s.kv_heads, s.head_dim, s.ffn, s.vocabulary)
+    found = hashlib.sha256(repr(sizes).encode())
+    layers = [f"model.layers.{layer}" for layer in (0, s.layers - 1)]
+    norms = [
+        f"{layer}.{part}" for layer in layers for part in ("input_layernorm", "post_attention_layernorm")
+    ]
+    for name in ("model.norm", *norms):
+        values = weights.read(f"{name}.weight", torch.bfloat16)
+        found.update(values.contiguous().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()[:16]
 
 
 _GGUF_NAMES = {

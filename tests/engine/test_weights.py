@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from ringroad.actors.engine.engine import Engine, Work
 from ringroad.actors.engine.model import Model
-from ringroad.actors.engine.weights import GgufWeights, gguf_name, open_weights
+from ringroad.actors.engine.weights import GgufWeights, fingerprint, gguf_name, open_weights
 from ringroad.actors.errors import ModelError
 from ringroad.actors.gguf_file import GgufFile
 from ringroad.actors.messages import Sampling
@@ -108,6 +108,31 @@ def test_gguf_and_folder_are_the_same_model(tmp_path: Path) -> None:
         engine.open("s", Sampling(seed=3, temperature=1.0))
         texts.append(engine.step([Work("s", prompt(60), answers=60)]))
     assert texts[0] == texts[1]
+
+
+def test_a_fingerprint_is_of_the_model_not_of_its_file(tmp_path: Path) -> None:
+    stored = write_gguf(tmp_path / "tiny.gguf")
+    found = fingerprint(open_weights(tmp_path / "tiny.gguf"))
+    assert len(found) == 16
+    assert int(found, 16)
+    (tmp_path / "same").mkdir()
+    (tmp_path / "tuned").mkdir()
+    # Another base of frequencies or context is how a file says it, not which model it is.
+    folder = write_folder(tmp_path / "same", stored, max_position_embeddings=9)
+    assert fingerprint(open_weights(folder)) == found
+    stored["model.norm.weight"] = stored["model.norm.weight"] * 1.01
+    assert fingerprint(open_weights(write_folder(tmp_path / "tuned", stored))) != found
+    assert fingerprint(open_weights(tmp_path / "tiny.gguf", 1)) != found, "of its first layers alone"
+
+
+@pytest.mark.parametrize(
+    "name", ["model.layers.0.input_layernorm.weight", "model.layers.1.post_attention_layernorm.weight"]
+)
+def test_a_fingerprint_reads_the_ends_of_a_model(tmp_path: Path, name: str) -> None:
+    weights = TinyWeights()
+    found = fingerprint(weights)
+    weights._tensors[name] = weights._tensors[name] + 0.1
+    assert fingerprint(weights) != found
 
 
 def test_large_tensors_are_dequantised_in_parts_that_fit(
