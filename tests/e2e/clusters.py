@@ -59,15 +59,16 @@ class Cluster:
 
 
 @contextmanager
-def running(folder: Path, large: str, small: str, weights: str) -> Iterator[Cluster]:
-    """A cluster of its own state folder and port; checks that it leaves no process behind."""
+def running(folder: Path, large: str, small: str, weights: str, more: str = "") -> Iterator[Cluster]:
+    """A cluster of its own state folder and port, with `more` in its configuration; checks that it leaves no
+    process behind."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     config = folder / "cluster.toml"
     config.write_text(
         f'name = "test"\n[gateway]\nport = {port}\n[drafter]\nmodel = "{small}"\nweights = "int4"\n'
-        f'[verifier]\nmodel = "{large}"\nweights = "{weights}"\n'
+        f'[verifier]\nmodel = "{large}"\nweights = "{weights}"\n{more}'
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RINGROAD_STATE", str(folder / "state"))
