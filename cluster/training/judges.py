@@ -1,6 +1,5 @@
 """Whether a mismatch matters: whether the two sentences it leads to say the same."""
 
-import json
 from collections.abc import Callable
 from typing import Protocol
 
@@ -52,7 +51,10 @@ class ModelJudge:
     def __init__(self, url: str, model: str, key: str = "", seconds: float = 60.0) -> None:
         """`url` as clients want it, with its /v1."""
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._client = httpx2.Client(base_url=url.rstrip("/") + "/", headers=headers, timeout=seconds)
+        alone = httpx2.Limits(max_keepalive_connections=0)  # nothing stays open, so there is nothing to close
+        self._client = httpx2.Client(
+            base_url=url.rstrip("/") + "/", headers=headers, timeout=seconds, limits=alone
+        )
         self._model = model
 
     def __call__(self, task: Task, large: str, small: str) -> bool:
@@ -67,7 +69,7 @@ class ModelJudge:
         try:
             answer = self._client.post("chat/completions", json=body).raise_for_status().json()
             said = str(answer["choices"][0]["message"]["content"]).strip().upper()
-        except (httpx2.HTTPError, json.JSONDecodeError, KeyError, IndexError, TypeError) as error:
+        except (httpx2.HTTPError, ValueError, KeyError, IndexError, TypeError) as error:
             raise JudgeFailed(f"{self._client.base_url}: {type(error).__name__}: {error}") from error
         for word, differs in (("DIFFERENT", True), ("SAME", False)):
             if said.startswith(word):
