@@ -2,7 +2,6 @@
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import TypeVar
 
 from ringroad.actors.engine.engine import Engine, Outcome, Work
@@ -19,7 +18,7 @@ class Ask:
 
     text: Sequence[int]
     engine: int = 0  # of those that play
-    features: bool = False
+    features: bool = False  # with what the engine's head says, if it has one
 
 
 Result = TypeVar("Result")
@@ -47,7 +46,8 @@ def play(
         asks[ask.engine][at] = ask
 
     while True:
-        for at, script in islice(waiting, width - len(playing)):
+        while len(playing) < width and (begun := next(waiting, None)):
+            at, script = begun
             try:
                 asked(at, next(script))
             except StopIteration as ended:  # nothing to ask
@@ -95,7 +95,9 @@ def _works(engine: Engine, asks: dict[int, Ask]) -> Iterator[Work]:
         part = new if len(new) == 1 else new[:left]
         left -= len(part) if len(new) > 1 else 0
         whole = len(part) == len(new)
-        yield Work(str(at), part, answers=int(whole), features=ask.features and whole)
+        seen = whole and ask.features
+        seen = ask.features and whole
+        yield Work(str(at), part, answers=int(whole), features=seen, doubts=seen)
 
 
 def _agreed(old: Sequence[int], new: Sequence[int]) -> int:
