@@ -1,5 +1,9 @@
 """Which head serves a pair: found by fingerprint, refused before anything starts."""
 
+import os
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -105,3 +109,29 @@ def test_without_a_small_model_a_head_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"head\.path"):
         heads.with_head(config("some.safetensors", small=""))
     assert heads.with_head(config(small="")).head.path == ""
+
+
+def test_ringroad_up_refuses_the_head_of_another_pair(tmp_path: Path) -> None:
+    path = tmp_path / "mine.safetensors"
+    write(path, tensors(576), other())
+    (tmp_path / "cluster.toml").write_text(
+        f'[gateway]\nport = {free_port()}\n[drafter]\nmodel = "{SMALL}"\n[verifier]\nmodel = "{SMALL}"\n'
+        f'[head]\npath = "{path}"\n'
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "ringroad.cluster.cli", "up", "--config", tmp_path / "cluster.toml"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"RINGROAD_STATE": str(tmp_path / "state")},
+        timeout=120,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"ringroad: {path}: trained for")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
