@@ -44,7 +44,7 @@ def check_models(config: ClusterConfig) -> None:
 
 def build_verifier(config: VerifierConfig) -> Verifier:
     """The large model, loaded. Raises ModelError or ModelNotCached."""
-    return Verifier(_engine(config), config.model, config.prefill_chunk, config.step_tokens)
+    return Verifier(engine(config), config.model, config.prefill_chunk, config.step_tokens)
 
 
 def build_drafter(config: DrafterConfig, head: Head | None = None) -> Role:
@@ -66,8 +66,8 @@ def build_drafter(config: DrafterConfig, head: Head | None = None) -> Role:
         two_levels=config.two_levels,
         second_choices=config.second_choices,
     )
-    engine = _engine(config, config.layers, head)
-    return ModelDrafter(engine, config.model, config.prefill_chunk, config.step_tokens, plan=plan)
+    rented = engine(config, config.layers, head)
+    return ModelDrafter(rented, config.model, config.prefill_chunk, config.step_tokens, plan=plan)
 
 
 def build_head(config: HeadConfig) -> HeadRole:
@@ -106,7 +106,7 @@ def _head(config: HeadConfig, device: str) -> Head:
     return Head(read(located(config.path), device).tensors)
 
 
-def _engine(
+def engine(
     config: DrafterConfig | VerifierConfig, layers: int | None = None, head: Head | None = None
 ) -> Engine:
     threads = threads_of(config)
