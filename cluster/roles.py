@@ -109,6 +109,7 @@ def _head(config: HeadConfig, device: str) -> Head:
 def engine(
     config: DrafterConfig | VerifierConfig, layers: int | None = None, head: Head | None = None
 ) -> Engine:
+    """A model, loaded, of its `layers` the first so many. Raises ModelError or ModelNotCached."""
     threads = threads_of(config)
     torch.set_num_threads(threads)
     weights = open_weights(locate(config.model), layers)
