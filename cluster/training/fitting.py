@@ -127,7 +127,7 @@ def fit(learnt: Examples, judged: Examples, tell: Callable[[int, float], None], 
     plain = torch.cat([learnt.seen.hidden.float(), learnt.seen.tops - learnt.seen.tops[:, :1]], 1)
     net = Net(plain.mean(0), plain.std(0) + 1e-3)
     del plain
-    positive = learnt.matters.float().mean()
+    positive = learnt.matters.float().mean().clamp(min=1 / len(learnt))  # where nothing matters: no weight
     loss = nn.BCEWithLogitsLoss(pos_weight=(1 - positive) / positive)
     steps = EPOCHS * (len(learnt) // BATCH + 1)
     optimiser = torch.optim.AdamW(net.parameters(), RATE, weight_decay=DECAY)
