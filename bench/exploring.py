@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ringroad.actors.messages import Features, Policy
-from ringroad.actors.router.policies import Decision, decide
+from ringroad.actors.router.policies import Decision, always, decide, never
 from ringroad.cluster.training.speaking import Ask, Script
 
 LARGE, SMALL = 0, 1  # engines, in the order of `play`
@@ -90,4 +90,5 @@ def explore(
 
 
 def _consults(setting: Setting, seen: Features) -> bool:
-    return decide(Policy(setting.policy, setting.threshold), seen, 0) is Decision.CONSULT
+    policy = Policy(setting.policy, setting.threshold)
+    return always(policy) or (not never(policy) and decide(policy, seen, 0) is Decision.CONSULT)
