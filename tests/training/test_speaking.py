@@ -6,6 +6,7 @@ from functools import cache
 import pytest
 
 from ringroad.actors.engine.engine import Engine, Outcome, Work
+from ringroad.actors.engine.pool import BLOCK
 from ringroad.actors.messages import Sampling
 from ringroad.cluster.training.speaking import CHUNK, Ask, Script, continued, play
 from ringroad.kernels.head import Head
@@ -119,6 +120,24 @@ def test_what_a_text_shares_with_the_last_is_not_read_again(monkeypatch: pytest.
     texts = [base, [*base, 1, 2], base[:30], [*base[:30], 9]]
     list(play(engines()[:1], [asking([Ask(t) for t in texts])]))
     assert rows == 50 + 2 + 1 + 1
+
+
+def test_what_scripts_begin_alike_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By those that begin when others have read it: whole blocks of it."""
+    rows = []
+    step = Engine.step
+
+    def counting(self: Engine, batch: Sequence[Work]) -> list[Outcome]:
+        rows.append(sum(len(work.tokens) for work in batch))
+        return step(self, batch)
+
+    base = prompt(3 * BLOCK, 4)
+    texts = [[*base, i, i + 1] for i in range(4)]
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "step", counting)
+        found = dict(play(engines()[:1], [continued(text, (), 1) for text in texts], 1))
+    assert rows == [3 * BLOCK + 2, 2, 2, 2]
+    assert found == {i: stepped(text, 1) for i, text in enumerate(texts)}
 
 
 @pytest.mark.parametrize("head", [None, HEAD], ids=["no head", "a head"])
