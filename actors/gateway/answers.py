@@ -63,6 +63,7 @@ def final_of(
         total_seconds=now - tally.received,
         seed=submit.sampling.seed,
         degraded=counts.degraded,
+        fallback_tokens=counts.fallbacks,
     )
     final = inference_pb2.Final(
         finish_reason=_FINISHES[finish], usage=usage, error=error, request_id=submit.session
@@ -81,6 +82,7 @@ def role_of(peer: Hello) -> control_pb2.Role:
         memory_bytes=peer.memory_bytes,
         idle_tokens=peer.idle_tokens,
         found_share=peer.found_share,
+        rulings=peer.rulings,
     )
 
 

@@ -67,6 +67,7 @@ def test_json_is_one_object_of_exactly_five_keys(gateway: FakeGateway) -> None:
             "total_seconds": 0.5,
             "seed": 2**64 - 1,
             "degraded": ["drafter"],
+            "fallback_tokens": 0,
         },
     }
     assert list(json.loads(result.stdout)) == ["text", "token_ids", "speakers", "finish_reason", "usage"]

@@ -52,6 +52,7 @@ VERIFIER = Hello(
     memory_bytes=9,
     idle_tokens=64,
     found_share=0.25,
+    rulings=7,
 )
 DRAFTER = Hello("drafter", model="small", vocabulary=261, context=CONTEXT)
 

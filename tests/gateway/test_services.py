@@ -95,7 +95,7 @@ async def test_control_says_what_is(serving: Any, helpers: Any) -> None:
         verifier = info.roles[0]
         assert (verifier.model, verifier.ready, verifier.sessions) == ("large", True, 2)
         assert (verifier.cached_tokens, verifier.memory_bytes) == (7, 9)
-        assert (verifier.idle_tokens, verifier.found_share) == (64, 0.25)
+        assert (verifier.idle_tokens, verifier.found_share, verifier.rulings) == (64, 0.25, 7)
         assert info.default_mode == inference_pb2.MODE_SPECULATIVE
         assert sorted(info.modes) == [1, 2, 3, 4]
         (pair,) = (await served.control.ListModels(control_pb2.ListModelsRequest())).models

@@ -36,7 +36,7 @@ async def test_every_end_is_one_final(serving: Any, helpers: Any, finish: Finish
                 [*b"lo"],
                 [Speaker.LARGE] * 2,
                 finish=finish,
-                counts=Counts(drafted=9, accepted=4, consults=3, kept=2, large=2, degraded=["drafter"]),
+                counts=Counts(9, 4, consults=3, kept=2, large=2, degraded=["drafter"], fallbacks=5),
                 error="why",
             )
         )
@@ -49,7 +49,7 @@ async def test_every_end_is_one_final(serving: Any, helpers: Any, finish: Finish
         assert (usage.prompt_tokens, usage.completion_tokens) == (2, 5)
         assert (usage.drafted_tokens, usage.accepted_tokens, usage.consults) == (9, 4, 3)
         assert (usage.small_tokens, usage.large_tokens) == (3, 2)
-        assert list(usage.degraded) == ["drafter"]
+        assert (list(usage.degraded), usage.fallback_tokens) == (["drafter"], 5)
         assert usage.seed == 7
         assert 0 < usage.time_to_first_token_seconds <= usage.total_seconds < helpers.SECONDS
         await served.until_load(0, 0)

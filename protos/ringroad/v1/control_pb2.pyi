@@ -95,8 +95,9 @@ class Role(_message.Message):
     MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     IDLE_TOKENS_FIELD_NUMBER: _builtins.int
     FOUND_SHARE_FIELD_NUMBER: _builtins.int
+    RULINGS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """"drafter" or "verifier"."""
+    """"drafter", "verifier" or "head"."""
     model: _builtins.str
     """The model it runs; empty for a drafter without one."""
     ready: _builtins.bool
@@ -111,6 +112,8 @@ class Role(_message.Message):
     """Tokens in its key-value cache that no session holds, kept for texts with the same beginning."""
     found_share: _builtins.float
     """Of all prompt tokens since it started, the share found in its key-value cache: 0 to 1."""
+    rulings: _builtins.int
+    """Tokens that a head has judged since it started."""
     def __init__(
         self,
         *,
@@ -122,10 +125,11 @@ class Role(_message.Message):
         memory_bytes: _builtins.int = ...,
         idle_tokens: _builtins.int = ...,
         found_share: _builtins.float = ...,
+        rulings: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached_tokens", b"cached_tokens", "found_share", b"found_share", "idle_tokens", b"idle_tokens", "memory_bytes", b"memory_bytes", "model", b"model", "name", b"name", "ready", b"ready", "sessions", b"sessions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached_tokens", b"cached_tokens", "found_share", b"found_share", "idle_tokens", b"idle_tokens", "memory_bytes", b"memory_bytes", "model", b"model", "name", b"name", "ready", b"ready", "rulings", b"rulings", "sessions", b"sessions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -540,6 +540,7 @@ class Usage(_message.Message):
     TOTAL_SECONDS_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     DEGRADED_FIELD_NUMBER: _builtins.int
+    FALLBACK_TOKENS_FIELD_NUMBER: _builtins.int
     prompt_tokens: _builtins.int
     """Tokens of the prompt."""
     completion_tokens: _builtins.int
@@ -560,6 +561,8 @@ class Usage(_message.Message):
     """From the gateway's receipt of the request to the end."""
     seed: _builtins.int
     """The seed that gives this text again."""
+    fallback_tokens: _builtins.int
+    """Guesses that another rule had to judge, since the one that was asked for had nothing to go by."""
     @_builtins.property
     def degraded(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What was lost on the way, for example "drafter": it cost speed, in routed mode also the choice
@@ -580,10 +583,11 @@ class Usage(_message.Message):
         total_seconds: _builtins.float = ...,
         seed: _builtins.int = ...,
         degraded: _abc.Iterable[_builtins.str] | None = ...,
+        fallback_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_tokens", b"accepted_tokens", "completion_tokens", b"completion_tokens", "consults", b"consults", "degraded", b"degraded", "drafted_tokens", b"drafted_tokens", "large_tokens", b"large_tokens", "prompt_tokens", b"prompt_tokens", "seed", b"seed", "small_tokens", b"small_tokens", "time_to_first_token_seconds", b"time_to_first_token_seconds", "total_seconds", b"total_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_tokens", b"accepted_tokens", "completion_tokens", b"completion_tokens", "consults", b"consults", "degraded", b"degraded", "drafted_tokens", b"drafted_tokens", "fallback_tokens", b"fallback_tokens", "large_tokens", b"large_tokens", "prompt_tokens", b"prompt_tokens", "seed", b"seed", "small_tokens", b"small_tokens", "time_to_first_token_seconds", b"time_to_first_token_seconds", "total_seconds", b"total_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
