@@ -34,8 +34,8 @@ _console = Console(stderr=True)
 def train(
     folder: Annotated[Path, typer.Argument(help="Where every stage leaves its file; go on there any time.")],
     config: Annotated[Path | None, Option(exists=True, dir_okay=False, help="The pair of models.")] = None,
-    games: Annotated[int, Option(min=0, max=9000, help="Items of each reasoning-gym game.")] = 48,
-    talk: Annotated[int, Option(min=0, max=96, help="Questions without a right answer.")] = 48,
+    games: Annotated[int, Option(min=0, max=9000, help="Items of each reasoning-gym game.")] = 32,
+    talk: Annotated[int, Option(min=0, max=96, help="Questions without a right answer.")] = 32,
     max_tokens: Annotated[int, Option(min=1, help="Of an answer.")] = 300,
     judge_url: Annotated[str, Option(help="An OpenAI-compatible endpoint that judges mismatches.")] = "",
     judge_model: Annotated[str, Option(help="The model it is asked for.")] = "",

@@ -56,15 +56,16 @@ class Collection:
 
     def collect(self, tasks: Sequence[Task], pair: Pair, most: int, tell: Tell) -> None:
         """Runs all stages for all tasks, so many at a time that what they share stays in the cache."""
-        watched = 0
-        for group in _groups(tasks, WIDTH):
+        left = [task for task in tasks if task.name not in self.branches]
+        watched = len(tasks) - len(left)
+        for group in _groups(left, WIDTH):
             self._answer([task for task in group if task.name not in self.answers], pair, most, tell)
             for task in group:
                 if not self.sight(task).exists():
                     self._watch(task, pair)
                 watched += 1
                 tell("sights", watched)
-            self._branch([task for task in group if task.name not in self.branches], pair, tell)
+            self._branch(group, pair, tell)
 
     def _answer(self, tasks: Sequence[Task], pair: Pair, most: int, tell: Tell) -> None:
         scripts = (continued(pair.prompt(task), pair.tokenizer.ends, most) for task in tasks)
