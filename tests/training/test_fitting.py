@@ -126,6 +126,7 @@ def test_an_obvious_pattern_is_learnt() -> None:
 def test_where_there_is_no_pattern_none_is_found() -> None:
     net = fit(some(1000, 1, pattern=False), some(800, 2, pattern=False), lambda *_: None)
     fresh = some(800, 3, pattern=False)
+    assert 0.3 < float(doubts(net, fresh).mean()) < 0.7, "what matters weighs as much as what does not"
     assert average_precision(doubts(net, fresh), fresh.matters) < 2.5 * float(fresh.matters.float().mean())
 
 
