@@ -23,11 +23,11 @@ from harness import HERE, LOCAL, RESULTS, console, heading, write
 from plots import axes, save
 from rich.progress import Progress
 
-from ringroad.actors.head.file import HeadFile
-from ringroad.actors.head.file import read as read_head
+from ringroad.actors.head.file import HeadFile, read
 from ringroad.actors.messages import Features, Policy
 from ringroad.actors.router.policies import kept, quantile
 from ringroad.cluster.config import load_config
+from ringroad.cluster.heads import located, with_head
 from ringroad.cluster.training.collecting import Pair
 from ringroad.cluster.training.grading import right
 from ringroad.cluster.training.opening import open_pair
@@ -201,7 +201,6 @@ def plot(result: Mapping[str, Any], path: Path) -> Path:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", type=Path, default=LOCAL)
-    parser.add_argument("--head", type=Path, help="a head's file; without it, the shipped one")
     parser.add_argument("--games", type=int, default=34, help="items of each game")
     parser.add_argument("--folder", type=Path, default=HERE.parent / ".routing")
     parser.add_argument("--report", action="store_true", help="ask no model; count what is there")
@@ -212,7 +211,8 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Goes on where it was interrupted, and writes bench/results/routing.json and .png."""
     args = arguments()
-    head, config = read_head(args.head), load_config(args.config)
+    config = with_head(load_config(args.config))
+    head = read(located(config.head.path))
     chosen, done = settings(head), Records(args.folder / f"{head.card.date[:16]}.jsonl")
     beginning = heading()
     if not args.report:

@@ -22,10 +22,11 @@ from harness import LOCAL, RESULTS, cluster, console, heading, write
 from ways import Ask, Runs, batches, full_ratio, measure, over_grpc, ratio
 
 from ringroad.actors.engine.engine import Work
-from ringroad.actors.head.file import read as read_head
+from ringroad.actors.head.file import read
 from ringroad.actors.messages import Sampling
 from ringroad.cluster.client import Client, user
 from ringroad.cluster.config import load_config
+from ringroad.cluster.heads import located, with_head
 from ringroad.cluster.roles import engine
 from ringroad.cluster.training.tasks import tasks
 from ringroad.kernels.head import Head
@@ -86,7 +87,6 @@ def head_cost(config: Path, head: Head, rows: Sequence[int] = (1, 8)) -> dict[st
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", type=Path, default=LOCAL)
-    parser.add_argument("--head", type=Path, help="a head's file; without it, the shipped one")
     parser.add_argument("--threshold", type=float, help="of the learned head; without it, the default one")
     parser.add_argument("--batches", type=int, default=6, help="of each size")
     parser.add_argument("--tokens", type=int, default=128)
@@ -98,7 +98,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Writes bench/results/routing_speed.json."""
     args = arguments()
-    head = read_head(args.head)
+    head = read(located(with_head(load_config(args.config)).head.path))
     threshold = head.card.threshold if args.threshold is None else args.threshold
     result: dict[str, Any] = {**heading(), "threshold": threshold, "tokens": args.tokens}
     result["head"] = head_cost(args.config, Head(head.tensors))
