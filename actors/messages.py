@@ -161,7 +161,8 @@ class Draft(Message, frozen=True):
     base: int
     tokens: list[int]
     budget: int  # at most this many guesses
-    until: Policy | None = None  # a guess this rule would consult on is the last one
+    # A guess this rule would consult on is the last one, if the large model is likely to say another.
+    until: Policy | None = None
     # Every guess will be judged, so any will do. Else some may stay as they are: only the small
     # model's own tokens, one after another.
     judged: bool = False
@@ -183,6 +184,7 @@ class Consult(Message, frozen=True):
     guesses: list[int] = []
     parents: list[int] = []  # of each guess: an earlier one, or -1; empty means a chain
     successors: bool = False  # whether the drafter has use for them
+    trusted: list[int] = []  # of the guesses those that stay whatever the large model says
 
 
 class Close(Message, frozen=True):

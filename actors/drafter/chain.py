@@ -9,7 +9,7 @@ from ringroad.actors.drafter.passes import NOTHING_SEEN, Guess, Read, behind_tex
 from ringroad.actors.drafter.tree import NOTHING, Tree, chain
 from ringroad.actors.engine.engine import Outcome, Work
 from ringroad.actors.messages import Draft, Features
-from ringroad.actors.router.policies import Decision, decide, wants_head
+from ringroad.actors.router.policies import doubtful, wants_head
 from ringroad.actors.verifier.acceptance import accept
 
 Helper = Callable[[Sequence[int], int], Tree]
@@ -17,6 +17,15 @@ UNSEEN = 10  # the kind of a guess whose margin nobody asked for
 SECOND = 11  # the kind of a second choice, where the first was wrong
 MOST = 16  # a helper's guesses a pass
 BELIEVED = [*((1 + (kind + 0.5) / UNSEEN) / 2 for kind in range(UNSEEN)), 0.75, 0.45]
+
+
+# Drafting on costs a pass or two a token where it is in vain, and saves a consult where it is not: about
+# even at this chance that the large model says the same.
+STAYS = 0.65
+
+
+def _kind(margin: float) -> int:
+    return min(int(margin * UNSEEN), UNSEEN - 1)
 
 
 def unhelped(text: Sequence[int], room: int) -> Tree:
@@ -56,8 +65,7 @@ class Chain:
         """Each, with its place in BELIEVED."""
         if self._draft.until is None:
             return [(token, UNSEEN) for token in self._tokens]
-        kinds = (min(int(margin * UNSEEN), UNSEEN - 1) for margin in self._seen.margin)
-        return list(zip(self._tokens, kinds, strict=True))
+        return list(zip(self._tokens, map(_kind, self._seen.margin), strict=True))
 
     @property
     def second(self) -> list[int]:
@@ -119,6 +127,11 @@ class Chain:
         seen = picked(outcome.features, rows)
         return Read(kept, said[:count], done, seen, outcome.sights.rows(rows))
 
+    def _goes_on(self, margin: float) -> bool:
+        """Whether to draft on behind a doubt: in vain where the large model says another word."""
+        # What speculation guesses behind a doubt hardly ever stays (docs/decisions/0005).
+        return not self._draft.judged and self._hits.share(_kind(margin)) >= STAYS
+
     def _standing(self, said: list[int], seen: Features | None, rows: Sequence[int]) -> tuple[int, bool]:
         """How many of a pass's guesses stand, up to the first that is the last one, and whether there is
         such. What was seen of them, `rows` of `seen`, is taken in."""
@@ -130,8 +143,8 @@ class Chain:
             return count, stop is not None
         whole = followed(self._seen, picked(seen, rows[:count]))
         # A head of its own says later what is doubtful, and who is to speak then.
-        asks = () if self._draft.sights else range(start, start + count)
-        doubt = next((i for i in asks if decide(until, whole, i) is Decision.CONSULT), None)
+        asks = [] if self._draft.sights else doubtful(until, whole, start + count)
+        doubt = next((i for i in asks if i >= start and not self._goes_on(whole.margin[i])), None)
         if doubt is not None:
             count = doubt + 1 - start
         self._seen = picked(whole, range(start + count))

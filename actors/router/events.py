@@ -74,6 +74,7 @@ class AskVerdict:
     base: int
     guesses: tuple[int, ...]
     parents: tuple[int, ...]
+    trusted: tuple[int, ...] = ()  # of the guesses those that stay in any case
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,17 @@ def decide(policy: Policy, features: Features, index: int) -> Decision:
     return Decision.CONSULT if doubt >= threshold(policy, index) else Decision.KEEP
 
 
+def doubtful(policy: Policy, features: Features, count: int) -> list[int]:
+    """Of a proposal's first `count` guesses those that need a consult, if all before them stay."""
+    found: list[int] = []
+    for index in range(count):
+        # Each is a token that the large model has its say in.
+        so_far = structs.replace(policy, large=policy.large + len(found)) if found else policy
+        if decide(so_far, features, index) is Decision.CONSULT:
+            found.append(index)
+    return found
+
+
 def kept(policy: Policy, features: Features | None, count: int) -> int:
     """How many of a proposal's guesses stay: all before the first that needs a consult, or all or none."""
     if features is None:

@@ -246,13 +246,15 @@ class Router:
                 draft = Draft(name, epoch, base, tokens, budget, until, state.judged, *rest)
                 running.drafted = self._now
                 self._tell(running, DRAFTER, self._rulings.drafted(draft, state.length))
-            case events.AskVerdict(epoch, base, guesses, parents):
+            case events.AskVerdict(epoch, base, guesses, parents, trusted):
                 tokens = running.tokens[base:]
                 drafter, verifier = self._peers.pair(running)
                 learns = drafter is not None and drafter.hello.successors
                 if verifier is not None:
                     verifier.foresight.consulted(name, len(tokens), self._now)
-                consult = Consult(name, epoch, base, tokens, list(guesses), list(parents), learns)
+                consult = Consult(
+                    name, epoch, base, tokens, list(guesses), list(parents), learns, list(trusted)
+                )
                 self._waiting[name] = consult
             case events.Commit(tokens, speakers):
                 offset = len(running.tokens) - running.prompt

@@ -36,7 +36,7 @@ from ringroad.actors.router.events import (
     Lost,
     OpenPeer,
 )
-from ringroad.actors.router.policies import LEARNED, Scope, always, kept, lacks, never, wants_head
+from ringroad.actors.router.policies import LEARNED, Scope, always, doubtful, kept, lacks, never, wants_head
 from ringroad.actors.router.state import DRAFTER, HEAD, NOTHING, VERIFIER, Peer, State
 
 SOON = 32  # tokens that a drafter reads in a pass or two
@@ -157,7 +157,7 @@ def _ask_verifier(state: State) -> Step:
         return replace(state, asked=VERIFIER), []  # until one is gained
     state, actions = _opened(state, VERIFIER)
     base = state.verifier.has or 0
-    actions.append(AskVerdict(state.verifier.epoch, base, state.guesses, state.parents))
+    actions.append(AskVerdict(state.verifier.epoch, base, state.guesses, state.parents, state.trusted))
     return replace(state, asked=VERIFIER), actions
 
 
@@ -170,9 +170,12 @@ def _proposed(state: State, proposal: Proposal) -> Step:
         return _ask_verifier(replace(state, guesses=guesses, parents=tuple(proposal.parents)))
     guesses = guesses[: _through(guesses, state.stops)]
     keep = len(guesses)
+    doubted: list[int] = []
     if state.mode is Mode.ROUTED:
         keep = kept(state.rule, proposal.features, keep)
         state = _fallen_back(state, proposal, len(guesses))
+        if proposal.features is not None and state.scope is Scope.TOKEN:
+            doubted = doubtful(state.rule, proposal.features, len(guesses))
     state = state.with_peer(DRAFTER, replace(state.drafter, has=state.length + keep))
     state, actions = _commit(state, guesses[:keep], (Speaker.SMALL_KEPT,) * keep)
     if state.finish is not None:
@@ -180,10 +183,24 @@ def _proposed(state: State, proposal: Proposal) -> Step:
     if 0 < len(guesses) == keep:
         state, asks = _ask(state)
     elif state.scope is Scope.TOKEN:
-        state, asks = _ask_verifier(state)
+        state, asks = _ask_verifier(_doubted(state, guesses[keep:], [i - keep for i in doubted]))
     else:
         state, asks = _ask(replace(state, handed=True, dropped=guesses))
     return state, actions + asks
+
+
+def _doubted(state: State, guesses: tuple[int, ...], doubted: list[int]) -> State:
+    """Has the large model say what it would at every doubt of a draft that begins with one, in one consult.
+
+    What was drafted behind a doubt is of use where the large model says the same; and it is the small
+    model's to say, so it stays then. The last word is the large model's where the last guess is a doubt.
+    """
+    if not guesses or not doubted:
+        return state
+    spoken_for = doubted[-1] == len(guesses) - 1
+    guesses = guesses[:-1] if spoken_for else guesses
+    trusted = tuple(i for i in range(len(guesses)) if i not in doubted)
+    return replace(state, guesses=guesses, trusted=trusted, silent=not spoken_for)
 
 
 def _fallen_back(state: State, proposal: Proposal, count: int) -> State:
@@ -197,8 +214,12 @@ def _fallen_back(state: State, proposal: Proposal, count: int) -> State:
 def _judged(state: State, verdict: Verdict) -> Step:
     """Commits the guesses that stay and the large model's own token."""
     stayed = tuple(state.guesses[node] for node in verdict.path)
-    spoken = (*stayed, verdict.token)
-    speakers = (Speaker.SMALL_ACCEPTED,) * len(stayed) + (Speaker.LARGE,)
+    # Whoever was asked about a doubt has spoken, whatever was guessed there.
+    same = Speaker.SMALL_ACCEPTED if state.judged else Speaker.LARGE
+    whose = (Speaker.SMALL_KEPT if node in state.trusted else same for node in verdict.path)
+    spoken, speakers = (*stayed, verdict.token), (*whose, Speaker.LARGE)
+    if state.silent and len(stayed) == len(state.guesses):
+        spoken = stayed
     if state.scope is Scope.STEP:  # what comes after it is the small model's to say first
         spoken = spoken[: _through(spoken, state.stops)]
     count = len(spoken)
@@ -213,6 +234,8 @@ def _judged(state: State, verdict: Verdict) -> Step:
         asked=None,
         guesses=(),
         parents=(),
+        trusted=(),
+        silent=False,
         handed=handed,
         dropped=state.dropped[count:] if handed and state.dropped[:count] == spoken else (),
         verifier=replace(state.verifier, has=state.length + count),

@@ -38,6 +38,8 @@ class State:
     asked: str | None = None  # the role whose answer the session waits for
     guesses: tuple[int, ...] = ()  # under judgement
     parents: tuple[int, ...] = ()
+    trusted: tuple[int, ...] = ()  # of the guesses those that stay in any case
+    silent: bool = False  # where all guesses stay, the next word is not the large model's
     handed: bool = False  # the large model has the word until the step or text ends
     dropped: tuple[int, ...] = ()  # what a draft that was not kept says from here on
     counts: Counts = NOTHING

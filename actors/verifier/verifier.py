@@ -32,7 +32,7 @@ class Verifier(Tenant[Consult]):
 
     def _answer(self, task: Task[Consult], work: Work, outcome: Outcome) -> Verdict:
         consult = task.ask
-        path, token = accept(outcome.tokens, consult.guesses, consult.parents)
+        path, token = accept(outcome.tokens, consult.guesses, consult.parents, consult.trusted)
         own = len(work.tokens) - len(consult.guesses)
         self._engine.keep(consult.session, [*range(own), *(own + node for node in path)])
         self._held[consult.session].text += [*(consult.guesses[node] for node in path), token]

@@ -165,7 +165,9 @@ class Script:
             margin.append(0.1 if flagged(position) else 0.9)
             if tokens[-1] in self.state.stops and not self.state.judged:
                 break  # judged ones may go on, as those of strategies do
-            if ask.until is not None and flagged(position) and self.state.scope is Scope.TOKEN:
+            # A drafter may go on behind a doubt, whether that is in vain or not.
+            doubt = flagged(position) and position % 2 == 1
+            if ask.until is not None and doubt and self.state.scope is Scope.TOKEN:
                 break
         self.held[DRAFTER].text += tokens
         seen = None if ask.until is None else Features(margin, [0.0] * len(tokens), margin)
@@ -176,6 +178,10 @@ class Script:
         parents = list(ask.parents or range(-1, len(ask.guesses) - 1))
         depths = [len(reference.ancestors(parents, n)) for n in range(len(parents))]
         outcomes = [large(start), *(large(start + depth) for depth in depths)]
+        if ask.trusted:  # these are guessed right, whatever is said there
+            outcomes = [
+                ask.guesses[n] if n in ask.trusted else said for n, said in enumerate(outcomes[:-1])
+            ] + outcomes[-1:]
         path, token = reference.longest_agreement(outcomes, ask.guesses, parents)
         self.held[VERIFIER].text += [*(ask.guesses[n] for n in path), token]
         return Verdict("s", ask.epoch, start, path, token)
@@ -187,7 +193,8 @@ class Script:
         assert counts.kept + counts.accepted + counts.large == len(generated) == len(self.speakers)
         assert counts.kept == self.speakers.count(Speaker.SMALL_KEPT)
         assert counts.accepted == self.speakers.count(Speaker.SMALL_ACCEPTED)
-        assert counts.large == self.speakers.count(Speaker.LARGE) <= counts.consults
+        assert counts.large == self.speakers.count(Speaker.LARGE)
+        assert counts.large <= counts.consults or state.mode is Mode.ROUTED  # of several doubts at once
         assert counts.accepted <= counts.drafted
         assert all(new >= old for old, new in zip(_numbers(before.counts), _numbers(counts), strict=True))
         assert not state.ends & set(generated[:-1]), "text after an end"

@@ -33,6 +33,15 @@ def test_a_tree_against_brute_force(proposal: tuple[list[int], list[int], list[i
 
 
 @given(st.lists(tokens, max_size=8), st.data())
+def test_who_is_trusted_stays(guesses: list[int], data: st.DataObject) -> None:
+    outcomes = data.draw(st.lists(tokens, min_size=len(guesses) + 1, max_size=len(guesses) + 1))
+    trusted = data.draw(st.sets(st.sampled_from(range(len(guesses))))) if guesses else set()
+    wrong = (i for i, g in enumerate(guesses) if g != outcomes[i] and i not in trusted)
+    stayed = next(wrong, len(guesses))
+    assert accept(outcomes, guesses, (), trusted) == (list(range(stayed)), outcomes[stayed])
+
+
+@given(st.lists(tokens, max_size=8), st.data())
 def test_a_chain_against_brute_force(guesses: list[int], data: st.DataObject) -> None:
     outcomes = data.draw(st.lists(tokens, min_size=len(guesses) + 1, max_size=len(guesses) + 1))
     expected = reference.longest_agreement(outcomes, guesses, range(-1, len(guesses) - 1))

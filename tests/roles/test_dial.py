@@ -3,6 +3,7 @@
 import pytest
 from msgspec import structs
 
+from ringroad.actors.drafter import chain
 from ringroad.actors.engine.model import Model
 from ringroad.actors.messages import Features, Mode, Policy, Sampling, Speaker, Submit
 from ringroad.actors.router.policies import HORIZON, RULES, Scope, kept, offered
@@ -63,6 +64,25 @@ def test_a_share_is_held_whatever_the_draft(name: str, share: float) -> None:
     assert found[0] == found[1]
     for end in range(1, 121):
         assert abs(found[0][1][:end].count(Speaker.LARGE) - share * end) <= HORIZON + 1
+
+
+@pytest.mark.parametrize("name", ["margin", "random"])
+@pytest.mark.parametrize("how", [{"threshold": 0.7}, {"share": 0.4}])
+@pytest.mark.parametrize("sampling", SAMPLINGS, ids=str)
+def test_how_far_a_drafter_goes_behind_a_doubt_changes_no_text(
+    name: str, how: dict[str, float], sampling: Sampling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only how many tokens a consult settles."""
+    submit = routed(Policy(name, **how), sampling, max_tokens=60, draft_tokens=7)
+    texts, consults = [], []
+    for stays in (2.0, 0.55, 0.0):  # nowhere, at times, always
+        monkeypatch.setattr(chain, "STAYS", stays)
+        chunks = generated(submit, verifier("bf16"), drafter("bf16"))
+        texts.append((text_of(chunks), speakers_of(chunks)))
+        consults.append(counts_of(chunks).consults)
+    assert texts[0] == texts[1] == texts[2]
+    assert consults[0] == texts[0][1].count(Speaker.LARGE)
+    assert consults[2] < consults[0], "one consult has settled several doubts"
 
 
 def by_stretches(submit: Submit) -> tuple[list[int], list[bool]]:

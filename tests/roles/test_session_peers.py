@@ -63,13 +63,13 @@ def test_a_new_verifier_gets_everything_again(mode: Mode, answers: int) -> None:
     for _ in range(answers):
         run.answer()
     waiting = isinstance(run.asked, AskVerdict)
-    guesses = run.state.guesses
+    guesses, trusted = run.state.guesses, run.state.trusted
     run.lose(VERIFIER)
     run.run()
     epoch = run.last_epoch[VERIFIER]
     actions = run.tell(Gained(VERIFIER))
     if waiting and guesses:
-        assert actions == [OpenPeer(VERIFIER, epoch + 1), AskVerdict(epoch + 1, 0, guesses, ())]
+        assert actions == [OpenPeer(VERIFIER, epoch + 1), AskVerdict(epoch + 1, 0, guesses, (), trusted)]
     run.run()
     assert run.ends == [End(Finish.LENGTH)]
     assert generated(run) == [spoken(mode, p)[0] for p in range(3, 43)]
