@@ -157,15 +157,15 @@ def scale(net: Net, judged: Examples) -> None:
     learnt with weights, from few texts, it is not. No token changes its rank."""
     if not 0 < judged.matters.sum() < len(judged):
         return
-    odds, matters = torch.logit(doubts(net, judged).double(), 1e-12), judged.matters.double()
-    line = torch.tensor(
-        [0.0, 0.0], dtype=torch.float64, requires_grad=True
-    )  # log of the slope, and the shift
+    odds, some = torch.logit(doubts(net, judged).double(), 1e-12), judged.matters.sum().double()
+    # Not quite 1 and 0, as Platt has it: where no token is on the wrong side the slope would have no end.
+    wanted = torch.where(judged.matters, (some + 1) / (some + 2), 1 / (len(judged) - some + 2))
+    line = torch.zeros(2, dtype=torch.float64, requires_grad=True)  # log of the slope, and the shift
     optimiser = torch.optim.LBFGS([line], max_iter=100, line_search_fn="strong_wolfe")
 
     def lost() -> Tensor:
         optimiser.zero_grad()
-        loss = nn.functional.binary_cross_entropy_with_logits(line[0].exp() * odds + line[1], matters)
+        loss = nn.functional.binary_cross_entropy_with_logits(line[0].exp() * odds + line[1], wanted)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 

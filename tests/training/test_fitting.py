@@ -161,6 +161,17 @@ def test_no_other_line_gives_better_probabilities() -> None:
 
 
 @pytest.mark.usefixtures("small")
+def test_doubts_without_a_fault_stay_apart() -> None:
+    judged = some(60)
+    net = shaken(judged)
+    before = doubts(net, judged)
+    scale(net, replace(judged, matters=before > before.median()))
+    after = doubts(net, judged)
+    assert len(after.unique()) == len(before.unique())
+    assert torch.equal(after.argsort(), before.argsort())
+
+
+@pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("rows", [2, 127, 128, 129, 256])
 def test_any_count_of_rows_can_be_learnt_from(rows: int) -> None:
     learnt, judged = some(rows, 1), some(30, 2)
