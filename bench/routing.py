@@ -37,21 +37,34 @@ from ringroad.cluster.training.tasks import Task, tasks
 from ringroad.kernels.head import Head
 
 SHARES = (0.02, 0.04, 0.07, 0.10, 0.15, 0.20, 0.30, 0.50)  # consulted about, of held-out tokens
-TOKEN_RULES = ("learned", "margin", "entropy", "max-prob", "random")
+PLAIN_RULES = ("margin", "entropy", "max-prob", "random")
 SMALL, LARGE = Setting("margin", 2.0), Setting("margin", 0.0)
 CASCADES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9)  # thresholds of the request-level cascade
+Found = dict[str, dict[str, Any]]  # by task
 MOST = 300  # tokens of an answer
 AT_ONCE = 48  # prompts
+PART = 4 * AT_ONCE  # of the tasks, done by all rules before the next
 GOAL, MOST_LARGE = 0.9, 0.2  # of the gap, with at most such a share of large tokens
 
 
-def settings(head: HeadFile) -> list[Setting]:
-    """Every rule at thresholds that should give SHARES, and both ends."""
+def settings(head: HeadFile, rules: Sequence[str]) -> list[Setting]:
+    """Rules at thresholds that should give SHARES."""
     known: Mapping[str, list[float]] = head.card.quantiles
-    chosen = [
-        Setting(name, quantile(known.get(name, []), 1 - share)) for name in TOKEN_RULES for share in SHARES
-    ]
-    return [SMALL, LARGE, *chosen]
+    return [Setting(name, quantile(known.get(name, []), 1 - share)) for name in rules for share in SHARES]
+
+
+def both(rules: Records, learned: Records) -> Found:
+    """What is done of both parts: texts of all settings. A new head takes the second part alone."""
+    names = [name for name in rules if name in learned]
+    parts = {name: (rules[name], learned[name]) for name in names}
+    return {
+        name: {
+            "texts": one["texts"] + other["texts"],
+            "chances": one["chances"],
+            "asked": [a + b for a, b in zip(one["asked"], other["asked"], strict=True)],
+        }
+        for name, (one, other) in parts.items()
+    }
 
 
 def run(pair: Pair, todo: Sequence[Task], chosen: Sequence[Setting], done: Records) -> None:
@@ -83,7 +96,7 @@ def named(setting: Setting) -> str:
     return f"{setting.policy} {setting.threshold:.6f}"
 
 
-def tabled(done: Records, names: Sequence[str], rows: Sequence[str]) -> Table:
+def tabled(done: Found, names: Sequence[str], rows: Sequence[str]) -> Table:
     """What was found of some tasks, a row for each setting."""
     cells = np.zeros((3, len(rows), len(names)))
     for column, name in enumerate(names):
@@ -94,7 +107,7 @@ def tabled(done: Records, names: Sequence[str], rows: Sequence[str]) -> Table:
     return Table(*cells)
 
 
-def with_cascade(table: Table, done: Records, names: Sequence[str], small: int, large: int) -> Table:
+def with_cascade(table: Table, done: Found, names: Sequence[str], small: int, large: int) -> Table:
     """The table and, below, the request-level cascade, whose text is either model's own. Its consults are the
     large model's whole text, and its tokens those of both where the small one's were in vain."""
     parts = [
@@ -110,7 +123,7 @@ def with_cascade(table: Table, done: Records, names: Sequence[str], small: int, 
     return Table(*parts)
 
 
-def report(done: Records, chosen: Sequence[Setting]) -> dict[str, Any]:
+def report(done: Found, chosen: Sequence[Setting]) -> dict[str, Any]:
     """Rates and fronts of all that is done."""
     names = list(done)
     rows = [named(setting) for setting in chosen]
@@ -213,14 +226,21 @@ def main() -> None:
     args = arguments()
     config = with_head(load_config(args.config))
     head = read(located(config.head.path))
-    chosen, done = settings(head), Records(args.folder / f"{head.card.date[:16]}.jsonl")
+    plain, own = [SMALL, LARGE, *settings(head, PLAIN_RULES)], settings(head, ["learned"])
+    rules = Records(args.folder / "rules.jsonl")
+    learned = Records(args.folder / f"learned-{head.card.date[:16]}.jsonl")
     beginning = heading()
     if not args.report:
         # In any order, so that what is done at any time is a fair sample.
-        todo = [task for task in tasks("final", args.games) if task.name not in done]
+        todo = tasks("final", args.games)
         random.Random(0).shuffle(todo)
+        todo.sort(key=lambda task: task.name not in rules)  # but what lacks one part only comes first
         torch.set_num_threads(2)
-        run(open_pair(config, Head(head.tensors)), todo, chosen, done)
+        pair = open_pair(config, Head(head.tensors))
+        for some in (todo[at : at + PART] for at in range(0, len(todo), PART)):
+            run(pair, [task for task in some if task.name not in learned], own, learned)
+            run(pair, [task for task in some if task.name not in rules], plain, rules)
+    done, chosen = both(rules, learned), [*plain, *own]
     names = f"{config.drafter.model} ({config.drafter.weights}) and {config.verifier.model}"
     result = {**beginning, "pair": names, "head": head.card.date, **report(done, chosen)}
     write(args.out, result)

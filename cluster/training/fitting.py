@@ -20,8 +20,8 @@ BUCKETS, NARROW, INNER, WIDE, BLOCKS = 4096, 28, 256, 1024, 2
 HELD_OUT = 0.15  # of the tasks: never learnt from, for choosing when to stop and for calibration
 BATCH, RATE, DECAY, DROPPED, EPOCHS = 1024, 5e-4, 5e-2, 0.1, 12
 # Of the tokens that matter, those that the default threshold has to catch. (R2R takes 0.95: for the
-# demonstration pair a consult on every fourth token.)
-RECALL = 0.9
+# demonstration pair a consult on every third token.)
+RECALL = 0.85
 QUANTILES = 33
 CALIBRATED = (LEARNED, "margin", "entropy", "max-prob")  # the others know no pair of models
 
@@ -36,9 +36,14 @@ class Examples:
     features: Features
 
     def rows(self, chosen: Tensor) -> tuple[Sight, Tensor]:
-        """Of some rows, what is learnt from and what is learnt."""
+        """Of some rows, what is learnt from and what is learnt.
+
+        Another token that seems not to matter is learnt as half of one that does. R2R learns it as none;
+        but a judge that looks at one sentence lets pass what costs the answer later: on training seeds
+        that were not learnt from, these targets gave more right answers at every rate (docs/routing.md).
+        """
         seen = Sight(self.seen.hidden[chosen], self.seen.tops[chosen], self.seen.tokens[chosen])
-        return seen, self.matters[chosen]
+        return seen, (self.matters[chosen].float() + self.differs[chosen].float()) / 2
 
     def __len__(self) -> int:
         return len(self.matters)
@@ -129,7 +134,8 @@ def fit(learnt: Examples, judged: Examples, tell: Callable[[int, float], None], 
     plain = torch.cat([learnt.seen.hidden.float(), learnt.seen.tops - learnt.seen.tops[:, :1]], 1)
     net = Net(plain.mean(0), plain.std(0) + 1e-3)
     del plain
-    positive = learnt.matters.float().mean().clamp(min=1 / len(learnt))  # where nothing matters: no weight
+    _, every = learnt.rows(torch.arange(len(learnt)))
+    positive = every.mean().clamp(min=1 / len(learnt))  # where nothing matters: no weight
     loss = nn.BCEWithLogitsLoss(pos_weight=(1 - positive) / positive)
     steps = EPOCHS * (len(learnt) // BATCH + 1)
     optimiser = torch.optim.AdamW(net.parameters(), RATE, weight_decay=DECAY)
@@ -138,12 +144,12 @@ def fit(learnt: Examples, judged: Examples, tell: Callable[[int, float], None], 
     for epoch in range(EPOCHS):
         net.train()
         for chosen in torch.split(torch.randperm(len(learnt)), BATCH):
-            seen, matters = learnt.rows(chosen)
+            seen, wanted = learnt.rows(chosen)
             optimiser.zero_grad()
-            loss(net(seen), matters.float()).backward()
+            loss(net(seen), wanted).backward()
             optimiser.step()
             schedule.step()
-        reached = average_precision(doubts(net, judged), judged.matters)
+        reached = average_precision(doubts(net, judged), judged.differs)
         tell(epoch, reached)
         if reached > best:
             best, kept = reached, {name: tensor.clone() for name, tensor in net.state_dict().items()}
@@ -153,13 +159,13 @@ def fit(learnt: Examples, judged: Examples, tell: Callable[[int, float], None], 
 
 
 def scale(net: Net, judged: Examples) -> None:
-    """Makes a doubt the probability that the token matters, as far as a slope and a shift can (Platt 1999):
-    learnt with weights, from few texts, it is not. No token changes its rank."""
-    if not 0 < judged.matters.sum() < len(judged):
+    """Makes a doubt the probability that the large model says another token, as far as a slope and a shift
+    can (Platt 1999): learnt with weights, from few texts, it is not. No token changes its rank."""
+    if not 0 < judged.differs.sum() < len(judged):
         return
-    odds, some = torch.logit(doubts(net, judged).double(), 1e-12), judged.matters.sum().double()
+    odds, some = torch.logit(doubts(net, judged).double(), 1e-12), judged.differs.sum().double()
     # Not quite 1 and 0, as Platt has it: where no token is on the wrong side the slope would have no end.
-    wanted = torch.where(judged.matters, (some + 1) / (some + 2), 1 / (len(judged) - some + 2))
+    wanted = torch.where(judged.differs, (some + 1) / (some + 2), 1 / (len(judged) - some + 2))
     line = torch.zeros(2, dtype=torch.float64, requires_grad=True)  # log of the slope, and the shift
     optimiser = torch.optim.LBFGS([line], max_iter=100, line_search_fn="strong_wolfe")
 
