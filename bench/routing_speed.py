@@ -1,9 +1,9 @@
 """How fast routed texts come, and what the head takes: written to bench/results.
 
-    python bench/routing_speed.py [--threshold X] [--batches 6] [--tokens 128]
+    python bench/routing_speed.py [--thresholds X ...] [--batches 6] [--tokens 128]
 
 Modes take turns batch by batch through one cluster, greedy, on prompts of the final sets: `large`,
-`small`, `speculative`, and `routed` by the learned head at --threshold. Texts end where they end, so rates
+`small`, `speculative`, and `routed` by the learned head at --thresholds. Texts end where they end, so rates
 are taken while all of a batch run. The head is timed in one process: the small model's step with and
 without it, taking turns.
 """
@@ -87,7 +87,7 @@ def head_cost(config: Path, head: Head, rows: Sequence[int] = (1, 8)) -> dict[st
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", type=Path, default=LOCAL)
-    parser.add_argument("--threshold", type=float, help="of the learned head; without it, the default one")
+    parser.add_argument("--thresholds", type=float, nargs="+", help="of the head; without them, its own")
     parser.add_argument("--batches", type=int, default=6, help="of each size")
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 8])
@@ -99,15 +99,16 @@ def main() -> None:
     """Writes bench/results/routing_speed.json."""
     args = arguments()
     head = read(located(with_head(load_config(args.config)).head.path))
-    threshold = head.card.threshold if args.threshold is None else args.threshold
-    result: dict[str, Any] = {**heading(), "threshold": threshold, "tokens": args.tokens}
+    thresholds = args.thresholds or [head.card.threshold]
+    result: dict[str, Any] = {**heading(), "tokens": args.tokens}
     result["head"] = head_cost(args.config, Head(head.tensors))
     with cluster(args.config) as (target, _), Client(target) as client:
         ways: dict[str, Ask] = {
             mode: over_grpc(client, mode, ignore_eos=False) for mode in ("large", "small", "speculative")
         }
-        routed = {"policy": "learned", "threshold": threshold}
-        ways["routed"] = over_grpc(client, "routed", ignore_eos=False, **routed)
+        for at in thresholds:
+            routed = {"policy": "learned", "threshold": at}
+            ways[f"routed {at:g}"] = over_grpc(client, "routed", ignore_eos=False, **routed)
         found = prompts(client, 2 * max(args.sizes) * args.batches)
         result["rates"] = []
         for size in args.sizes:
