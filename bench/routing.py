@@ -108,8 +108,8 @@ def tabled(done: Found, names: Sequence[str], rows: Sequence[str]) -> Table:
 
 
 def with_cascade(table: Table, done: Found, names: Sequence[str], small: int, large: int) -> Table:
-    """The table and, below, the request-level cascade, whose text is either model's own. Its consults are the
-    large model's whole text, and its tokens those of both where the small one's were in vain."""
+    """The table and, below, the request-level cascade, whose text is either model's own: where it is the
+    large one's, all its tokens are consults. What the small model said in vain is not counted."""
     parts = [
         np.vstack([part, part[[small] * len(CASCADES)]]) for part in (table.right, table.large, table.tokens)
     ]
