@@ -61,7 +61,8 @@ def test_routing_from_never_to_always(cluster: Cluster) -> None:
     assert always.ids == large.ids
     assert set(between.speakers) == {"SMALL_KEPT", "LARGE"}
     assert set(held.speakers) == {"SMALL_KEPT", "LARGE"}
-    assert between.usage.large_tokens == between.usage.consults == between.speakers.count("LARGE")
+    # A consult may settle several doubts.
+    assert between.usage.large_tokens == between.speakers.count("LARGE") >= between.usage.consults > 0
 
 
 def test_many_streams_at_once_change_no_text(cluster: Cluster) -> None:

@@ -101,7 +101,8 @@ def test_the_wire_carries_it_and_an_older_draft_wants_nothing() -> None:
     draft = Draft("s", 0, 0, [1], 3, judged=True, outcomes=4)
     sent = msgspec.msgpack.encode(draft)
     assert msgspec.msgpack.decode(sent, type=ToDrafter) == draft
-    older = msgspec.msgpack.decode(sent)[:-1]
+    before = 1 + Draft.__struct_fields__.index("outcomes")  # behind the message's name
+    older = msgspec.msgpack.decode(sent)[:before]
     assert msgspec.convert(older, ToDrafter) == Draft("s", 0, 0, [1], 3, judged=True)
 
 
