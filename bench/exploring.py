@@ -2,8 +2,8 @@
 
 Greedy routed text is a function of the prompt and of each token's decision, so settings that decide
 alike share their text. A prompt's texts form a tree; it is walked depth first, the small model is asked
-once at every place, the large one only where some setting consults. The served cluster gives the same
-texts: bench/routing_speed.py compares.
+once at every place, the large one only where some setting consults. That the served system gives the same
+texts is a test: tests/bench/test_exploring.py.
 """
 
 from collections.abc import Sequence

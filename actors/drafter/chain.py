@@ -17,8 +17,6 @@ UNSEEN = 10  # the kind of a guess whose margin nobody asked for
 SECOND = 11  # the kind of a second choice, where the first was wrong
 MOST = 16  # a helper's guesses a pass
 BELIEVED = [*((1 + (kind + 0.5) / UNSEEN) / 2 for kind in range(UNSEEN)), 0.75, 0.45]
-
-
 # Drafting on costs a pass or two a token where it is in vain, and saves a consult where it is not: about
 # even at this chance that the large model says the same.
 STAYS = 0.65
@@ -111,7 +109,7 @@ class Chain:
         )
 
     def read(self, outcome: Outcome) -> Read:
-        """The guesses of a pass, up to the first that the draft's rule doubts or that is a stop."""
+        """The guesses of a pass, up to a stop, or a doubt that drafting does not go on behind."""
         path, token = accept(outcome.tokens, self._help.tokens, self._help.parents)
         said = [*(self._help.tokens[node] for node in path), token]
         rows = [0, *(node + 1 for node in path)]

@@ -113,8 +113,7 @@ def kept(policy: Policy, features: Features | None, count: int) -> int:
         return 0
     rule = RULES[policy.name]
     if rule.scope is Scope.TOKEN:
-        asks = (i for i in range(count) if decide(policy, features, i) is Decision.CONSULT)
-        return next(asks, count)
+        return next(iter(doubtful(policy, features, count)), count)
     each = RULES[FALLBACK] if lacks(policy, features, count) else rule
     seen = getattr(features, each.reads)[:count]
     if len(seen) < count or not seen:

@@ -40,7 +40,8 @@ class Examples:
 
         Another token that seems not to matter is learnt as half of one that does. R2R learns it as none;
         but a judge that looks at one sentence lets pass what costs the answer later: on training seeds
-        that were not learnt from, these targets gave more right answers at every rate (docs/routing.md).
+        that were not learnt from, these targets gave more right answers over all rates together
+        (docs/routing.md), which did not carry over to the final tasks (bench/results).
         """
         seen = Sight(self.seen.hidden[chosen], self.seen.tops[chosen], self.seen.tokens[chosen])
         return seen, (self.matters[chosen].float() + self.differs[chosen].float()) / 2

@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 
 from ringroad.actors.messages import (
     Counts,
+    Failed,
     Features,
+    Forgotten,
     Mode,
     Policy,
     Proposal,
@@ -113,6 +115,19 @@ class Script:
         if isinstance(self.asked, events.AskDraft) == (role == DRAFTER):
             self.asked = None
         self.tell(events.Lost(role))
+
+    def forget(self, role: str) -> None:
+        """A peer that is there has lost all it held, and says so."""
+        self.held[role].text = []
+        if isinstance(self.asked, events.AskDraft) == (role == DRAFTER):
+            self.asked = None
+        self.tell(events.From(role, Forgotten("s", self.last_epoch[role])))
+
+    def fail_drafter(self) -> None:
+        """The drafter cannot go on."""
+        self.held.pop(DRAFTER)
+        self.asked = None if isinstance(self.asked, events.AskDraft) else self.asked
+        self.tell(events.From(DRAFTER, Failed("s", self.last_epoch[DRAFTER], "broken")))
 
     def run(self) -> None:
         """To the end, or until nobody who is there is asked."""

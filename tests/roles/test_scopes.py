@@ -8,10 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringroad.actors.messages import (
-    Failed,
     Features,
     Finish,
-    Forgotten,
     Mode,
     Policy,
     Proposal,
@@ -19,7 +17,7 @@ from ringroad.actors.messages import (
     Verdict,
 )
 from ringroad.actors.router import session
-from ringroad.actors.router.events import AskDraft, AskVerdict, Begin, End, From, Gained, Lost
+from ringroad.actors.router.events import AskDraft, AskVerdict, Begin, End, Gained, Lost
 from ringroad.actors.router.policies import HORIZON
 from ringroad.actors.router.session import PIECE, advance
 from ringroad.actors.router.state import DRAFTER, VERIFIER
@@ -230,15 +228,10 @@ def test_any_order_of_events(
                 there[role] = True
                 run.tell(Gained(role))
             case "forget" if there[role] and role in run.held:
-                run.held[role].text = []
-                if isinstance(run.asked, AskDraft) == (role == DRAFTER):
-                    run.asked = None
-                run.tell(From(role, Forgotten("s", run.last_epoch[role])))
+                run.forget(role)
             case "fail" if role == DRAFTER and role in run.held:
                 there[role], missed = False, True
-                run.held.pop(role)
-                run.asked = None if isinstance(run.asked, AskDraft) else run.asked
-                run.tell(From(role, Failed("s", run.last_epoch[role], "broken")))
+                run.fail_drafter()
     for role in BOTH:
         if not there[role]:
             run.tell(Gained(role))

@@ -3,8 +3,8 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ringroad.actors.messages import Failed, Finish, Forgotten, Mode, Proposal
-from ringroad.actors.router.events import Allowed, AskDraft, From, Gained
+from ringroad.actors.messages import Finish, Forgotten, Mode, Proposal
+from ringroad.actors.router.events import Allowed, From, Gained
 from ringroad.actors.router.state import DRAFTER, VERIFIER
 from tests.roles.scripted import generated, script, spoken
 
@@ -49,15 +49,10 @@ def test_any_order_of_events(
                 there[role] = True
                 run.tell(Gained(role))
             case "forget" if there[role] and role in run.held:
-                run.held[role].text = []
-                if isinstance(run.asked, AskDraft) == (role == DRAFTER):
-                    run.asked = None
-                run.tell(From(role, Forgotten("s", epoch)))
+                run.forget(role)
             case "fail" if role == DRAFTER and role in run.held and mode is not Mode.SMALL:
                 there[role], drafter_lost = False, True
-                run.held.pop(role)
-                run.asked = None if isinstance(run.asked, AskDraft) else run.asked
-                run.tell(From(role, Failed("s", epoch, "broken")))
+                run.fail_drafter()
             case "other epoch":
                 state = run.state
                 run.tell(From(role, Forgotten("s", epoch + 1)))
