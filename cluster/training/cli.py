@@ -44,6 +44,8 @@ def train(
     """Collect, judge and learn: leaves head.safetensors and head.md in FOLDER."""
     if bool(judge_url) != bool(judge_model):
         raise typer.BadParameter("--judge-url and --judge-model go together")
+    if judge_key and not (judge_url and judge_key in os.environ):
+        raise typer.BadParameter(f"--judge-key {judge_key}: no judge to show it to, or no such variable")
     try:
         pair, chosen = load_config(config), tasks("train", games, talk)
         collection = Collection(folder)
