@@ -20,6 +20,7 @@ from tokenizers import Tokenizer as Bpe
 
 from ringroad.actors.errors import ModelError
 from ringroad.actors.gguf_file import GgufFile
+from ringroad.actors.positions import from_config, from_gguf
 
 _NORMAL, _CONTROL, _USER_DEFINED, _UNUSED = 1, 3, 4, 5  # tokenizer.ggml.token_type
 _TURN_ENDS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "<|end|>", "</s>")
@@ -153,7 +154,7 @@ def _from_gguf(path: Path) -> Tokenizer:
         bpe,
         model_name=meta.get("general.name", path.stem),
         vocabulary=len(tokens),
-        context_length=file.architecture_value("context_length"),
+        context_length=from_gguf(file).context,
         ends=[ids["eos"], ids["eot"], ids["eom"]],
         chat_template=meta.get("tokenizer.chat_template"),
         words={f"{name}_token": tokens[id] for name, id in ids.items() if id is not None},
@@ -202,13 +203,11 @@ def _from_folder(path: Path) -> Tokenizer:
     words = {name: word for name in ("bos_token", "eos_token") if (word := _content(own.get(name)))}
     listed = [entry.get("eos_token_id") for entry in (config, generation)]
     ends = [id for entry in listed for id in (entry if isinstance(entry, list) else [entry])]
-    if "max_position_embeddings" not in config:
-        raise ModelError(f"{path}: no max_position_embeddings in config.json")
     return Tokenizer(
         bpe,
         model_name=path.name,
         vocabulary=config.get("vocab_size", bpe.get_vocab_size()),
-        context_length=config["max_position_embeddings"],
+        context_length=from_config(path, config).context,
         ends=[*ends, *(bpe.token_to_id(word) for word in words.values() if word == words.get("eos_token"))],
         chat_template=_template(path, own.get("chat_template")),
         words=words,

@@ -62,7 +62,7 @@ class Model:
         self._leading: dict[int, Linear] = {}  # parts of the head
         torch.set_num_threads(wanted)
         self.final_norm = self._read("model.norm.weight", torch.float32)
-        cos, sin = rotary_table(self.shape.context, self.shape.head_dim, self.shape.theta)
+        cos, sin = rotary_table(self.shape.context, self.shape.head_dim, self.shape.theta, self.shape.scaling)
         self.cos, self.sin = cos.to(self.device), sin.to(self.device)
         self.kernels = kernels or (None if self.device.type == "cpu" else kernels_for(self.device))
         self._paged = self._native = None

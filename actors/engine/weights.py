@@ -20,9 +20,12 @@ from safetensors import safe_open
 from torch import Tensor
 
 from ringroad.actors.engine import ggml
+from ringroad.actors.engine.names import gguf_name
 from ringroad.actors.errors import ModelError
 from ringroad.actors.gguf_file import GgufFile, TensorInfo
+from ringroad.actors.positions import Positions, from_config, from_gguf
 from ringroad.kernels.codes import Codes, joined
+from ringroad.kernels.scaling import Divided, Scaling
 
 FAMILIES = ("llama", "qwen2", "qwen3", "mistral")
 SLICE = 1 << 18  # weights dequantised at a time: what stays in a core's cache
@@ -43,6 +46,7 @@ class Shape:
     context: int  # tokens
     theta: float  # base of the rotary frequencies
     eps: float  # of the norms
+    scaling: Scaling | None = None  # of the rotary frequencies
 
 
 class Weights(Protocol):
@@ -62,22 +66,41 @@ class Weights(Protocol):
         """The same as codes that say no more and no less; None where it is not kept so."""
 
 
-class FirstLayers:
+class _Altered:
+    """A model's weights under another shape."""
+
+    def __init__(self, whole: Weights, shape: Shape) -> None:
+        self.shape = shape
+        self.has = whole.has
+        self.read = whole.read
+        self.codes = whole.codes
+
+
+class FirstLayers(_Altered):
     """A model's first layers, with its embedding, its last norm and its head: a model that exits early."""
 
     def __init__(self, whole: Weights, layers: int) -> None:
         """Raises ModelError where the model has fewer layers."""
         if not 1 <= layers <= whole.shape.layers:
             raise ModelError(f"layers: the model has {whole.shape.layers}, not {layers}")
-        self.shape = replace(whole.shape, layers=layers)
-        self.has = whole.has
-        self.read = whole.read
-        self.codes = whole.codes
+        super().__init__(whole, replace(whole.shape, layers=layers))
 
 
-def open_weights(path: Path, layers: int | None = None) -> Weights:
+class Stretched(_Altered):
+    """A model that reads `factor` times the tokens it says, by YaRN."""
+
+    def __init__(self, whole: Weights, factor: float) -> None:
+        """Raises ModelError where the model scales its positions itself."""
+        own = whole.shape
+        found = Positions(own.context, own.theta, own.scaling).by_yarn(factor)
+        super().__init__(whole, replace(own, context=found.context, scaling=found.scaling))
+
+
+def open_weights(path: Path, layers: int | None = None, yarn_factor: float | None = None) -> Weights:
     """The model in a `.gguf` file or in a folder of config.json and *.safetensors; of its `layers` the
-    first so many alone. Raises ModelError."""
+    first so many alone, reading `yarn_factor` times its context. Raises ModelError."""
+    if yarn_factor is not None:
+        return Stretched(open_weights(path, layers), yarn_factor)
     if layers is not None:
         return FirstLayers(open_weights(path), layers)
     if path.suffix == ".gguf" and path.is_file():
@@ -103,33 +126,6 @@ def fingerprint(weights: Weights) -> str:
     return found.hexdigest()[:16]
 
 
-_GGUF_NAMES = {
-    "model.embed_tokens": "token_embd",
-    "model.norm": "output_norm",
-    "lm_head": "output",
-    "input_layernorm": "attn_norm",
-    "post_attention_layernorm": "ffn_norm",
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "self_attn.q_norm": "attn_q_norm",
-    "self_attn.k_norm": "attn_k_norm",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-}
-
-
-def gguf_name(name: str) -> str:
-    """model.layers.3.mlp.up_proj.weight -> blk.3.ffn_up.weight"""
-    stem, _, ending = name.rpartition(".")
-    if not stem.startswith("model.layers."):
-        return f"{_GGUF_NAMES[stem]}.{ending}"
-    _, _, layer, part = stem.split(".", 3)
-    return f"blk.{layer}.{_GGUF_NAMES[part]}.{ending}"
-
-
 class GgufWeights:
     """Weights in a GGUF file, in any storage type the gguf package can dequantise."""
 
@@ -142,23 +138,27 @@ class GgufWeights:
         family = self.file.metadata.get("general.architecture", "?")
         _refuse_unknown(self.file.path, family)
         value = self.file.architecture_value
-        if value("rope.scaling.type", "none") != "none":
-            raise ModelError(f"{self.file.path}: rope scaling {value('rope.scaling.type')} is not supported")
-        if "rope_freqs.weight" in self.file.tensors:
-            raise ModelError(f"{self.file.path}: rope scaling by factors is not supported")
         heads, width = value("attention.head_count"), value("embedding_length")
+        positions = from_gguf(self.file)
+        head_dim = value("attention.key_length", width // heads)
+        if value("rope.dimension_count", head_dim) != head_dim:
+            raise ModelError(
+                f"{self.file.path}: rope.dimension_count {value('rope.dimension_count')} is not"
+                f" supported; a head has {head_dim}"
+            )
         return Shape(
             family=family,
             layers=value("block_count"),
             width=width,
             heads=heads,
             kv_heads=value("attention.head_count_kv", heads),
-            head_dim=value("attention.key_length", width // heads),
+            head_dim=head_dim,
             ffn=value("feed_forward_length"),
             vocabulary=self.file.tensors["token_embd.weight"].shape[0],
-            context=value("context_length"),
-            theta=value("rope.freq_base", 10000.0),
+            context=positions.context,
+            theta=positions.theta,
             eps=value("attention.layer_norm_rms_epsilon"),
+            scaling=self._divided(head_dim) or positions.scaling,
         )
 
     def has(self, name: str) -> bool:
@@ -182,6 +182,20 @@ class GgufWeights:
         assert parts is not None, "blocks of one kind"
         # A row is whole blocks, so what is by blocks is by rows as well.
         return parts.map(lambda part: self._in_halves(name, part.reshape(info.shape[0], -1)))
+
+    def _divided(self, head_dim: int) -> Divided | None:
+        """A Llama 3's scaling, which has no keys in GGUF: it is there as a tensor."""
+        info = self.file.tensors.get("rope_freqs.weight")
+        if info is None:
+            return None
+        by = torch.cat([ggml.dequantise(blocks, info.kind) for blocks in self._blocks(info)]).tolist()
+        if len(by) != head_dim // 2 or not all(0 < number < math.inf for number in by):
+            raise ModelError(f"{self.file.path}: rope_freqs.weight is not {head_dim // 2} positive numbers")
+        if from_gguf(self.file).scaling is not None:
+            raise ModelError(
+                f"{self.file.path}: rope scaling and rope_freqs.weight at once are not supported"
+            )
+        return Divided(tuple(by))
 
     def _info(self, name: str) -> TensorInfo:
         if not self.has(name):
@@ -224,9 +238,7 @@ class FolderWeights:
     def shape(self) -> Shape:
         config = self._config
         _refuse_unknown(self.path, config.get("model_type", "?"))
-        rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-        if rope.get("rope_type", rope.get("type", "default")) != "default":
-            raise ModelError(f"{self.path}: rope scaling {rope} is not supported")
+        positions = from_config(self.path, config)
         if config.get("use_sliding_window") or (
             config["model_type"] == "mistral" and config.get("sliding_window")
         ):
@@ -241,9 +253,10 @@ class FolderWeights:
             head_dim=config.get("head_dim") or width // heads,
             ffn=config["intermediate_size"],
             vocabulary=config["vocab_size"],
-            context=config["max_position_embeddings"],
-            theta=config.get("rope_theta") or rope.get("rope_theta") or 10000.0,
+            context=positions.context,
+            theta=positions.theta,
             eps=config["rms_norm_eps"],
+            scaling=positions.scaling,
         )
 
     def has(self, name: str) -> bool:

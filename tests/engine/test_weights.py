@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 
 from ringroad.actors.engine.engine import Engine, Work
 from ringroad.actors.engine.model import Model
-from ringroad.actors.engine.weights import GgufWeights, fingerprint, gguf_name, open_weights
+from ringroad.actors.engine.names import gguf_name
+from ringroad.actors.engine.weights import GgufWeights, fingerprint, open_weights
 from ringroad.actors.errors import ModelError
 from ringroad.actors.gguf_file import GgufFile
 from ringroad.actors.messages import Sampling
@@ -174,45 +175,6 @@ def test_unknown_families_are_refused(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "folder", stored, model_type="gemma3")
     with pytest.raises(ModelError, match="gemma3"):
         _ = open_weights(folder).shape
-
-
-@pytest.mark.parametrize(
-    "scaling",
-    [
-        {"rope_scaling": {"type": "linear", "factor": 2.0}},
-        {"rope_scaling": {"rope_type": "llama3", "factor": 8.0}},
-        {"rope_parameters": {"rope_type": "yarn", "factor": 4.0, "rope_theta": 1e4}},
-    ],
-)
-def test_rope_scaling_is_refused(tmp_path: Path, scaling: dict[str, Any]) -> None:
-    with pytest.raises(ModelError, match="rope scaling"):
-        _ = open_weights(write_folder(tmp_path, tensors(), **scaling)).shape
-
-
-def test_rope_scaling_in_gguf_is_refused(tmp_path: Path) -> None:
-    write_gguf(tmp_path / "long.gguf", llama__rope__scaling__type="yarn")
-    with pytest.raises(ModelError, match="rope scaling yarn"):
-        _ = open_weights(tmp_path / "long.gguf").shape
-
-
-def test_llama3_rope_factors_in_gguf_are_refused(tmp_path: Path) -> None:
-    """Llama 3's scaling has no metadata in GGUF: it is there as a tensor of factors."""
-    path = tmp_path / "llama3.gguf"
-    writer = gguf.GGUFWriter(path, "llama")
-    writer.add_block_count(0)
-    writer.add_embedding_length(64)
-    writer.add_head_count(4)
-    writer.add_feed_forward_length(96)
-    writer.add_context_length(100)
-    writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_tensor("token_embd.weight", np.zeros((32, 64), dtype=np.float32))
-    writer.add_tensor("rope_freqs.weight", np.full(8, 8.0, dtype=np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    with pytest.raises(ModelError, match="rope"):
-        _ = open_weights(path).shape
 
 
 @pytest.mark.parametrize(
