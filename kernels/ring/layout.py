@@ -1,0 +1,160 @@
+"""Which rank owns which position of a session, as a pure function: masks and places never travel.
+
+Positions are cut into chunks, and these are given to ranks forth and back (0 to W-1, W-1 to 0, ...), so that
+a rank's early positions, which see little, are made up for by late ones that see much.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+Position = TypeVar("Position", int, Tensor)  # an int, or int64 of any shape
+
+
+class Layout(Protocol):
+    """A rank's positions are numbered in their order: these are their local places."""
+
+    @property
+    def ranks(self) -> int: ...
+
+    def owner(self, position: Position) -> Position:
+        """The rank that owns a position."""
+
+    def local(self, position: Position) -> Position:
+        """The place of a position among its owner's."""
+
+    def count(self, rank: int, length: int) -> int:
+        """How many of the first `length` positions a rank owns."""
+
+    def positions(self, rank: int, start: int, stop: int) -> Tensor:
+        """A rank's positions from `start` up to `stop`, ascending: [n] int64."""
+
+
+@dataclass(frozen=True)
+class Dealt:
+    """Blocks of `block` positions dealt forth and back, for a text of any length."""
+
+    ranks: int
+    block: int
+
+    def owner(self, position: Position) -> Position:
+        return _fold(position // self.block, self.ranks)
+
+    def local(self, position: Position) -> Position:
+        return position // (self.ranks * self.block) * self.block + position % self.block
+
+    def count(self, rank: int, length: int) -> int:
+        laps, rest = divmod(length, self.ranks * self.block)
+        turn = _fold(laps * self.ranks + rank, self.ranks)  # folding twice changes nothing
+        return laps * self.block + min(max(rest - turn * self.block, 0), self.block)
+
+    def positions(self, rank: int, start: int, stop: int) -> Tensor:
+        local = torch.arange(self.count(rank, start), self.count(rank, stop))
+        lap = local // self.block
+        turn = _fold(lap * self.ranks + rank, self.ranks)
+        return (lap * self.ranks + turn) * self.block + local % self.block
+
+
+@dataclass(frozen=True)
+class Zigzag:
+    """A text of known length in twice as many chunks as ranks; rank r owns chunks r and 2 * ranks - 1 - r.
+    Their sizes differ by at most one."""
+
+    length: int
+    ranks: int
+
+    def owner(self, position: Position) -> Position:
+        return _fold(self._chunk(position), self.ranks)
+
+    def local(self, position: Position) -> Position:
+        chunk = self._chunk(position)
+        rank = _fold(chunk, self.ranks)
+        first = self._start(rank + 1) - self._start(rank)
+        return position - self._start(chunk) + chunk // self.ranks * first
+
+    def count(self, rank: int, length: int) -> int:
+        return sum(stop - start for start, stop in self._pieces(rank, 0, length))
+
+    def positions(self, rank: int, start: int, stop: int) -> Tensor:
+        return torch.cat([torch.arange(*piece) for piece in self._pieces(rank, start, stop)])
+
+    def _start(self, chunk: Position) -> Position:
+        return chunk * self.length // (2 * self.ranks)
+
+    def _chunk(self, position: Position) -> Position:
+        if bool(torch.as_tensor((position < 0) | (position >= self.length)).any()):
+            raise ValueError(f"no position of the first {self.length}: {position}")
+        return ((position + 1) * 2 * self.ranks - 1) // self.length
+
+    def _pieces(self, rank: int, start: int, stop: int) -> list[tuple[int, int]]:
+        """A rank's two chunks, as far as they lie between start and stop."""
+        if stop > self.length:
+            raise ValueError(f"no position of the first {self.length}: {stop - 1}")
+        chunks = (rank, 2 * self.ranks - 1 - rank)
+        ends = [(max(self._start(c), start), min(self._start(c + 1), stop)) for c in chunks]
+        return [(low, max(low, high)) for low, high in ends]
+
+
+@dataclass(frozen=True)
+class Alone:
+    """One rank owns everything."""
+
+    rank: int
+    ranks: int
+
+    def owner(self, position: Position) -> Position:
+        return position * 0 + self.rank
+
+    def local(self, position: Position) -> Position:
+        return position
+
+    def count(self, rank: int, length: int) -> int:
+        return length if rank == self.rank else 0
+
+    def positions(self, rank: int, start: int, stop: int) -> Tensor:
+        return torch.arange(start, stop if rank == self.rank else start)
+
+
+def dealt(ranks: int, block: int) -> Layout:
+    """Blocks dealt forth and back. Raises ValueError for fewer than one of either."""
+    if ranks < 1 or block < 1:
+        raise ValueError(f"no layout of {ranks} ranks with blocks of {block}")
+    return Dealt(ranks, block)
+
+
+def zigzag(length: int, ranks: int) -> Layout:
+    """Two chunks a rank of a text of known length. Raises ValueError for less than one rank."""
+    if ranks < 1 or length < 0:
+        raise ValueError(f"no layout of {length} positions for {ranks} ranks")
+    return Zigzag(length, ranks)
+
+
+def alone(rank: int, ranks: int) -> Layout:
+    """Everything is one rank's. Raises ValueError for a rank that is not there."""
+    if not 0 <= rank < ranks:
+        raise ValueError(f"no rank {rank} of {ranks}")
+    return Alone(rank, ranks)
+
+
+def work(layout: Layout, start: int, stop: int) -> list[list[int]]:
+    """Causal work on new rows [start, stop): pairs of a query of rank i and a key of rank j that it sees,
+    [i][j]. A row's sum is what rank i computes where keys travel, a column's what rank j does where queries
+    travel."""
+    rows = [layout.positions(rank, start, stop) for rank in range(layout.ranks)]
+    keys = [layout.positions(rank, 0, stop) for rank in range(layout.ranks)]
+    return [[int(torch.searchsorted(k, r, right=True).sum()) for k in keys] for r in rows]
+
+
+def needed(layout: Layout, start: int, stop: int) -> list[list[int]]:
+    """How many of rank i's new rows [start, stop) see any key of rank j: its last ones, [i][j]."""
+    rows = [layout.positions(rank, start, stop) for rank in range(layout.ranks)]
+    firsts = [layout.positions(rank, 0, stop)[:1].tolist() for rank in range(layout.ranks)]
+    return [[int((r >= first[0]).sum()) if first else 0 for first in firsts] for r in rows]
+
+
+def _fold(chunk: Position, ranks: int) -> Position:
+    """Forth and back: the rank whose turn a chunk is, and as well the turn of a rank in a chunk's lap."""
+    turn = chunk % ranks
+    return turn + chunk // ranks % 2 * (ranks - 1 - 2 * turn)
