@@ -287,6 +287,7 @@ class Hello(Message, frozen=True):
     successors: bool = False  # a drafter that learns from verdicts
     place: list[str] = []  # the cores or devices it computes on
     rulings: int = 0  # of a head: tokens judged so far
+    longest: int = 0  # tokens of a prompt and its answer that its cache has room for; 0: as many as you like
 
 
 ToRouter = Submit | Cancel | Proposal | Seen | Verdict | Ruling | Forgotten | Failed | Hello

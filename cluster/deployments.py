@@ -14,17 +14,19 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from ringroad.actors.channel import AsyncSpoke, Hub, Spoke
+from ringroad.actors.drafter.config import DrafterConfig
 from ringroad.actors.gateway.config import Pair, Policies
 from ringroad.actors.gateway.server import Gateway
 from ringroad.actors.head.config import HeadConfig
 from ringroad.actors.hosting import run_role, run_router
 from ringroad.actors.router.policies import LEARNED, offered
 from ringroad.actors.tokenizer import Tokenizer
+from ringroad.actors.verifier.config import VerifierConfig
 from ringroad.cluster.config import ClusterConfig
 from ringroad.cluster.heads import card_of
 from ringroad.cluster.loopback import bind_serve_to_loopback
 from ringroad.cluster.models import locate
-from ringroad.cluster.roles import RoleConfig, build, place, threads_of
+from ringroad.cluster.roles import RoleConfig, build, context, place, threads_of
 from ringroad.cluster.version import version
 
 log = logging.getLogger(__name__)
@@ -142,15 +144,15 @@ class GatewayDeployment:
             return address
 
         tokenizer = Tokenizer.open(locate(config.verifier.model))
-        both = [tokenizer]
+        both: list[tuple[VerifierConfig | DrafterConfig, Tokenizer]] = [(config.verifier, tokenizer)]
         if config.drafter.model:
-            both.append(Tokenizer.open(locate(config.drafter.model)))
+            both.append((config.drafter, Tokenizer.open(locate(config.drafter.model))))
         pair = Pair(
             name=config.name,
             large=config.verifier.model,
             small=config.drafter.model,
-            context_length=min(each.context_length for each in both),
-            vocabulary=min(each.vocabulary for each in both),
+            context_length=min(context(role, each) for role, each in both),
+            vocabulary=min(each.vocabulary for _, each in both),
         )
         card = card_of(config)
         policies = Policies(config.router.policy.name, offered(card.threshold if card is not None else None))

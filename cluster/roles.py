@@ -18,6 +18,7 @@ from ringroad.actors.engine.weights import open_weights
 from ringroad.actors.head.config import HeadConfig
 from ringroad.actors.head.file import read
 from ringroad.actors.head.head import HeadRole
+from ringroad.actors.positions import stretched
 from ringroad.actors.role import Role
 from ringroad.actors.tokenizer import Tokenizer
 from ringroad.actors.verifier.config import VerifierConfig
@@ -31,15 +32,35 @@ RoleConfig = DrafterConfig | VerifierConfig | HeadConfig
 
 
 def check_models(config: ClusterConfig) -> None:
-    """Raises ModelNotCached for a model that is missing, ConfigError for a pair that does not match."""
+    """Raises ModelNotCached for a model that is missing, ModelError for one that cannot be read as is asked,
+    ConfigError for a pair that does not match."""
     large = Tokenizer.open(locate(config.verifier.model))
+    _check_yarn(config.verifier)
     if not config.drafter.model:
         return
     small = Tokenizer.open(locate(config.drafter.model))
+    _check_yarn(config.drafter)
     if small.fingerprint != large.fingerprint:
         raise ConfigError(
             f"drafter.model: {config.drafter.model} and {config.verifier.model} have different vocabularies"
         )
+    reads = context(config.verifier, large), context(config.drafter, small)
+    if reads[0] != reads[1] and (config.verifier.yarn_factor or config.drafter.yarn_factor):
+        raise ConfigError(
+            f"yarn_factor: {config.verifier.model} would read {reads[0]} tokens and {config.drafter.model}"
+            f" {reads[1]}; a pair takes as many as both read, and pays for more with worse short texts"
+        )
+
+
+def context(config: DrafterConfig | VerifierConfig, tokenizer: Tokenizer) -> int:
+    """Tokens that a role's model reads, as its files and `yarn_factor` say."""
+    return stretched(tokenizer.context_length, config.yarn_factor)
+
+
+def _check_yarn(config: DrafterConfig | VerifierConfig) -> None:
+    """Before anything is started; without a factor the tokenizer has looked at the model's own scaling."""
+    if config.yarn_factor is not None:
+        _ = open_weights(locate(config.model), yarn_factor=config.yarn_factor).shape
 
 
 def build_verifier(config: VerifierConfig) -> Verifier:
@@ -112,6 +133,6 @@ def engine(
     """A model, loaded, of its `layers` the first so many. Raises ModelError or ModelNotCached."""
     threads = threads_of(config)
     torch.set_num_threads(threads)
-    weights = open_weights(locate(config.model), layers)
+    weights = open_weights(locate(config.model), layers, config.yarn_factor)
     model = Model(weights, config.weights, threads, config.device)
     return Engine(model, round(config.cache_gigabytes * 1e9), head)

@@ -18,6 +18,9 @@ class DrafterConfig(BaseModel):
     # Of the model's layers the first so many, with its head: the rest takes no memory. None: all. With
     # the large model's own name it drafts for itself. The modes small and routed speak so, too.
     layers: int | None = Field(default=None, ge=1)
+    # How many times the tokens of its own context the model reads, by YaRN; None: as it says itself. Short
+    # texts are read a little worse then.
+    yarn_factor: float | None = Field(default=None, gt=1)
     weights: Literal["bf16", "fp32", "int4"] = "bf16"
     # "cpu", or a torch device such as "cuda"; int4 weights are for the CPU.
     device: str = "cpu"
@@ -67,6 +70,8 @@ class DrafterConfig(BaseModel):
             raise ValueError("strategy model: there is no model")
         if self.layers is not None and not self.model:
             raise ValueError("layers: there is no model")
+        if self.yarn_factor is not None and not self.model:
+            raise ValueError("yarn_factor: there is no model")
         if self.vocabulary == 1:
             raise ValueError("vocabulary 1: a guess of one id is none; 0 is all ids")
         if self.tree not in (CHAIN, *shapes.names()):

@@ -88,6 +88,11 @@ class Engine:
         return sum(s.cache.length for s in list(self._sessions.values()))  # read from another thread
 
     @property
+    def longest(self) -> int:
+        """Tokens of the longest text there is room for, one block left for guesses behind it."""
+        return max(1, (self._pool.capacity - 1) * BLOCK)
+
+    @property
     def idle_tokens(self) -> int:
         """Tokens whose keys and values no session holds any more, kept for a text with the same beginning."""
         return self._pool.idle * BLOCK

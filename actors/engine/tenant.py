@@ -86,6 +86,7 @@ class Tenant(Generic[Ask]):
             cached_tokens=self._engine.cached_tokens,
             idle_tokens=self._engine.idle_tokens,
             found_share=self._schedule.found_share,
+            longest=self._engine.longest,
         )
 
     def receive(self, message: Message) -> None:

@@ -17,7 +17,6 @@ from ringroad.v1 import inference_pb2
 
 _LONG_BYTES = 16 * 1024  # tokenizing more than this in place would make other streams wait
 
-R = TypeVar("R", bound=Message)
 T = TypeVar("T")
 
 
@@ -35,7 +34,7 @@ class InferenceServicer:
         """Streams one text: deltas, then the final. Writes, not yields: so leaving cleans up at once."""
         received = time.monotonic()
         stops = stops_from(request)
-        submit = await self._read(submit_from, request)
+        submit = await self._read(submit_from, request, self._peers.caches)
         self._peers.check(submit.mode)
         async with self._sessions.open(submit) as session:
             answer = Answer(submit, stops, self._offer.tokenizer, received)
@@ -58,7 +57,7 @@ class InferenceServicer:
             token_ids=tokens, context_length=self._offer.pair.context_length
         )
 
-    async def _read(self, read: Callable[[R, Offer], T], request: R) -> T:
+    async def _read(self, read: Callable[..., T], request: Message, *more: object) -> T:
         if request.ByteSize() > _LONG_BYTES:
-            return await asyncio.to_thread(read, request, self._offer)
-        return read(request, self._offer)
+            return await asyncio.to_thread(read, request, self._offer, *more)
+        return read(request, self._offer, *more)

@@ -1,7 +1,16 @@
 """Which roles the router can reach, as its latest roster says."""
 
+from typing import NamedTuple
+
 from ringroad.actors.errors import Unavailable
 from ringroad.actors.messages import Hello, Mode
+
+
+class Bound(NamedTuple):
+    """How long a text may be."""
+
+    tokens: int  # of a prompt and its answer together
+    what: str  # holds so many
 
 
 class Peers:
@@ -14,6 +23,15 @@ class Peers:
     def ready(self) -> bool:
         """Whether a verifier is there: every mode but `small` needs one."""
         return any(peer.role == "verifier" for peer in self.roster)
+
+    def caches(self, mode: Mode) -> list[Bound]:
+        """What the caches of those hold who must speak in this mode: whichever of them gets a request."""
+        roles = {Mode.SMALL: ("drafter",), Mode.ROUTED: ("drafter", "verifier")}.get(mode, ("verifier",))
+        return [
+            Bound(peer.longest, f"the {peer.role}'s cache")
+            for peer in self.roster
+            if peer.role in roles and peer.longest
+        ]
 
     def check(self, mode: Mode) -> None:
         """Raises Unavailable when nobody can speak in this mode now."""

@@ -2,12 +2,13 @@
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ringroad.actors.errors import InvalidField
 from ringroad.actors.gateway.config import Pair, Policies
+from ringroad.actors.gateway.peers import Bound
 from ringroad.actors.messages import Mode, Policy, Sampling, Submit
 from ringroad.actors.router.policies import RULES, Scope
 from ringroad.actors.tokenizer import Tokenizer
@@ -41,9 +42,12 @@ class Offer:
     breaks: Sequence[int] = ()  # tokens that end a step
 
 
-def submit_from(request: inference_pb2.GenerateRequest, offer: Offer) -> Submit:
+def submit_from(
+    request: inference_pb2.GenerateRequest, offer: Offer, caches: Callable[[Mode], list[Bound]]
+) -> Submit:
     """A request that can be served; its session is its request id, made here when there is none.
 
+    `caches`: what those who would speak in a mode have room for.
     Raises InvalidField for everything that cannot be honoured. The stop strings stay behind:
     see `stops_from`.
     """
@@ -61,7 +65,7 @@ def submit_from(request: inference_pb2.GenerateRequest, offer: Offer) -> Submit:
     return Submit(
         session=request_id,
         prompt=prompt,
-        max_tokens=_max_tokens(request, source, len(prompt), offer),
+        max_tokens=_max_tokens(request, source, len(prompt), offer, caches(mode)),
         mode=mode,
         sampling=sampling,
         ends=[] if request.ignore_eos else offer.tokenizer.ends,
@@ -209,16 +213,18 @@ def _chat(chat: inference_pb2.Chat, tokenizer: Tokenizer) -> list[int]:
         raise InvalidField("chat", str(error)) from error
 
 
-def _max_tokens(request: inference_pb2.GenerateRequest, source: str, prompt: int, offer: Offer) -> int:
-    context = offer.pair.context_length
-    room = context - prompt
+def _max_tokens(
+    request: inference_pb2.GenerateRequest, source: str, prompt: int, offer: Offer, caches: list[Bound]
+) -> int:
+    most, what = min([Bound(offer.pair.context_length, "the context"), *caches])
+    room = most - prompt
     if room < 1:
-        raise InvalidField(source, f"has {prompt} tokens, the context of {context} has no room for an answer")
+        raise InvalidField(source, f"has {prompt} tokens, {what} of {most} has no room for an answer")
     if not request.HasField("max_tokens"):
         return min(offer.default_max_tokens, room)
     if request.max_tokens > room:
         raise InvalidField(
             "max_tokens",
-            f"{request.max_tokens} and a prompt of {prompt} tokens exceed the context of {context}",
+            f"{request.max_tokens} and a prompt of {prompt} tokens exceed {what} of {most}",
         )
     return request.max_tokens

@@ -32,6 +32,8 @@ def test_the_shipped_file_is_the_default() -> None:
         ("[router.until]\nshare = 0.5", "router.until"),
         ("host = 'localhost'", "host"),
         ("[ray]\nstart_seconds = 5", "ray.start_seconds"),
+        ("[drafter]\nmodel = ''\nyarn_factor = 4", "yarn_factor"),
+        ("[verifier]\nmodel = 'm'\nyarn_factor = 1", "verifier.yarn_factor"),
         ("name = ", "cluster.toml"),
     ],
 )
@@ -48,3 +50,20 @@ def test_models_of_different_vocabularies_are_no_pair(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="different vocabularies"):
         check_models(load_config(file))
     check_models(ClusterConfig())
+
+
+YARN = "[drafter]\nmodel = 'qwen2.5-coder-0.5b'\n{}\n[verifier]\nmodel = 'qwen2.5-coder-1.5b'\n{}"
+
+
+@pytest.mark.parametrize(
+    ("drafter", "verifier"),
+    [("", "yarn_factor = 4"), ("yarn_factor = 4", ""), ("yarn_factor = 2", "yarn_factor = 4")],
+)
+def test_a_pair_reads_as_far_as_both_do(tmp_path: Path, drafter: str, verifier: str) -> None:
+    """Else the factor would stretch one of them for nothing, and nobody would see it."""
+    file = tmp_path / "cluster.toml"
+    file.write_text(YARN.format(drafter, verifier))
+    with pytest.raises(ConfigError, match=r"yarn_factor: qwen2\.5-coder-1\.5b would read"):
+        check_models(load_config(file))
+    file.write_text(YARN.format("yarn_factor = 4", "yarn_factor = 4"))
+    check_models(load_config(file))

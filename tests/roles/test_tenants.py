@@ -209,6 +209,16 @@ def test_a_text_too_long_for_the_cache_is_one_sessions_failure() -> None:
     assert answered(judge, Consult("long", 0, 0, TEXT)) == [Forgotten("long", 0)]
 
 
+def test_a_text_as_long_as_hello_says_has_room_beside_the_most_guesses() -> None:
+    judge = Verifier(Engine(MODEL, cache_bytes=3 * BLOCK_BYTES), "tiny")
+    assert judge.hello().longest == 128
+    judge.receive(Open("s", 0, WARM))
+    # 16 guesses and a second choice beside each, when the text lacks only its last token.
+    guesses, parents = prompt(32), [-1, -1, *(at for at in range(0, 30, 2) for _ in range(2))]
+    (found,) = answered(judge, Consult("s", 0, 0, prompt(127), guesses, parents))
+    assert isinstance(found, Verdict)
+
+
 @pytest.mark.parametrize("blocks", [2, 3, 50])
 def test_verdicts_are_the_same_however_little_room_there_is(blocks: int) -> None:
     """Sessions give way to each other and are read again."""
