@@ -48,7 +48,7 @@ def check_models(config: ClusterConfig) -> None:
     if reads[0] != reads[1] and (config.verifier.yarn_factor or config.drafter.yarn_factor):
         raise ConfigError(
             f"yarn_factor: {config.verifier.model} would read {reads[0]} tokens and {config.drafter.model}"
-            f" {reads[1]}; a pair takes as many as both read, and pays for more with worse short texts"
+            f" {reads[1]}; a pair takes no more than both read"
         )
 
 

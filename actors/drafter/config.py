@@ -19,7 +19,7 @@ class DrafterConfig(BaseModel):
     # the large model's own name it drafts for itself. The modes small and routed speak so, too.
     layers: int | None = Field(default=None, ge=1)
     # How many times the tokens of its own context the model reads, by YaRN; None: as it says itself. Short
-    # texts are read a little worse then.
+    # texts may be read a little worse then (docs/decisions/0018).
     yarn_factor: float | None = Field(default=None, gt=1)
     weights: Literal["bf16", "fp32", "int4"] = "bf16"
     # "cpu", or a torch device such as "cuda"; int4 weights are for the CPU.
