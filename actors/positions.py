@@ -67,7 +67,7 @@ def from_config(path: Path, config: Mapping[str, Any]) -> Positions:
         raise ModelError(f"{path}: partial_rotary_factor {partial} is not supported")
     legacy = rope.pop("type", "default")
     kind = rope.pop("rope_type", legacy)
-    if kind == "yarn" and "original_max_position_embeddings" in config:
+    if kind in ("yarn", "llama3") and "original_max_position_embeddings" in config:
         rope["original_max_position_embeddings"] = config["original_max_position_embeddings"]
     return _scaled(f"{path}: rope scaling", kind, rope, config["max_position_embeddings"], theta)
 

@@ -19,7 +19,7 @@ from ringroad.actors.errors import ModelError
 from ringroad.actors.gguf_file import GgufFile
 from ringroad.actors.positions import Positions, from_config, from_gguf
 from ringroad.kernels.layers import frequencies, rotary_table
-from ringroad.kernels.scaling import Divided, Linear, Yarn
+from ringroad.kernels.scaling import Divided, Linear, Llama3, Yarn
 from tests.engine.test_transformers import BASE, logits_of
 from tests.engine.test_weights import tensors, write_folder
 from tests.engine.tiny import SHAPE
@@ -134,6 +134,18 @@ def test_yarn_gives_the_context_that_the_cards_promise() -> None:
         Path("qwen"), {"max_position_embeddings": 32768, "rope_theta": 1e6, "rope_scaling": old}
     )
     assert found == Positions(LONG, 1e6, Yarn(4.0, 32768, 0.1 * math.log(4) + 1))
+
+
+@pytest.mark.parametrize("scaling", [YARN, LLAMA3], ids=["yarn", "llama3"])
+def test_the_original_context_may_stand_outside_and_counts_first(scaling: dict[str, Any]) -> None:
+    said = {
+        "max_position_embeddings": LONG,
+        "original_max_position_embeddings": 1024,
+        "rope_scaling": scaling,
+    }
+    found = from_config(Path("model"), said).scaling
+    assert isinstance(found, Yarn | Llama3)
+    assert found.original == 1024
 
 
 @pytest.mark.parametrize("name", ["linear", "dynamic", "llama3"])
