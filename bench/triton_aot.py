@@ -90,20 +90,21 @@ def layers() -> Iterator[Variant]:
 
 def attentions() -> Iterator[Variant]:
     """At a tile of 16 rows and at one of 64."""
-    for says, group, dim, kind, tile in (
-        ("bf16, 6 heads a key head, dim 128", 6, 128, "bf16", 16),
-        ("bf16, 7 heads a key head, dim 64", 7, 64, "bf16", 16),
-        ("bf16, 4 heads a key head, dim 128", 4, 128, "bf16", 16),
-        ("fp16, 4 heads a key head, dim 128", 4, 128, "fp16", 16),
-        ("fp32, 6 heads a key head, dim 128", 6, 128, "fp32", 16),
-        ("bf16, 4 heads a key head, dim 128, 64 rows", 4, 128, "bf16", 64),
+    for says, group, dim, kind, tile, words in (
+        ("bf16, 6 heads a key head, dim 128", 6, 128, "bf16", 16, 1),
+        ("bf16, 7 heads a key head, dim 64", 7, 64, "bf16", 16, 1),
+        ("bf16, 4 heads a key head, dim 128", 4, 128, "bf16", 16, 1),
+        ("fp16, 4 heads a key head, dim 128", 4, 128, "fp16", 16, 1),
+        ("fp32, 6 heads a key head, dim 128", 6, 128, "fp32", 16, 1),
+        ("bf16, 4 heads a key head, dim 128, 64 rows", 4, 128, "bf16", 64, 1),
+        ("bf16, 8 heads a key head, dim 128, 64 rows, 1024 new places", 8, 128, "bf16", 64, 16),
     ):
         types = typed(
-            f"query *{kind}, keys *{kind}, values *{kind}, first *i32, cached *i32, table *i32, seen *i64, "
-            "out *fp32, lse *fp32, scale fp32, rows i32, tiles i32, table_stride i32, block_stride i32, "
-            "head_stride i32"
+            f"query *{kind}, keys *{kind}, values *{kind}, first *i32, cached *i32, new *i32, table *i32, "
+            "seen *i64, out *fp32, lse *fp32, scale fp32, rows i32, tiles i32, table_stride i32, "
+            "block_stride i32, head_stride i32"
         )
-        sizes = {"GROUP": group, "DIM": dim, "BLOCK": 64, "ROWS": tile, "PART": PART, "WORDS": 1}
+        sizes = {"GROUP": group, "DIM": dim, "BLOCK": 64, "ROWS": tile, "PART": PART, "WORDS": words}
         yield Variant(attend_kernel, says, types, sizes)
     for dim in (64, 128):
         types = typed("outs *fp32, lses *fp32, out *fp32, lse *fp32, parts i32")

@@ -24,15 +24,15 @@ PART = 512  # keys of a program
 def _sees(
     place: tl.tensor,
     cached: tl.tensor,
-    count: tl.tensor,
+    fresh: tl.tensor,
     seen: tl.tensor,
     row: tl.tensor,
     live: tl.tensor,
     WORDS: tl.constexpr,
 ) -> tl.tensor:
-    """Which of the places [BLOCK] the rows [ROWS] see: all that is cached, and new tokens by their bits."""
+    """Which of the places [BLOCK] the rows [ROWS] see: all that is cached, and new ones by their bits."""
     new = (place - cached)[None, :]
-    known = live[:, None] & (new >= 0) & (new < count)
+    known = live[:, None] & (new >= 0) & (new < fresh)
     words = tl.load(seen + row[:, None] * WORDS + (new >> 6), mask=known, other=0)
     return (new < 0) | ((words >> (new & 63).to(tl.int64)) & 1 != 0)
 
@@ -45,6 +45,7 @@ def attend_kernel(
     values: tl.tensor,
     first: tl.tensor,
     cached: tl.tensor,
+    new: tl.tensor,
     table: tl.tensor,
     seen: tl.tensor,
     out: tl.tensor,
@@ -71,6 +72,7 @@ def attend_kernel(
     start = tl.load(first + session)
     count = tl.load(first + session + 1) - start
     before = tl.load(cached + session)
+    fresh = tl.load(new + session)
     tokens: tl.constexpr = ROWS // GROUP
     if tile * tokens >= count:
         return
@@ -82,7 +84,7 @@ def attend_kernel(
     line = row * (tl.num_programs(1) * GROUP) + head * GROUP + r % GROUP  # of [rows, heads]
     target = part * rows * tl.num_programs(1) * GROUP + line
     low = tl.program_id(2) * PART
-    high = tl.minimum(before + count, low + PART)
+    high = tl.minimum(before + fresh, low + PART)
     if low >= high:
         tl.store(lse + target, float("-inf"), mask=live)
         return
@@ -101,7 +103,7 @@ def attend_kernel(
         k = tl.load(keys + here + in_block, mask=inside, other=0.0)
         v = tl.load(values + here + in_block, mask=inside, other=0.0)
         scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
-        scores = tl.where(_sees(at + n, before, count, seen, row, live, WORDS), scores, float("-inf"))
+        scores = tl.where(_sees(at + n, before, fresh, seen, row, live, WORDS), scores, float("-inf"))
         higher = tl.maximum(top, tl.max(scores, 1))
         base = tl.where(higher == float("-inf"), 0.0, higher)  # a row may see nothing of a block
         weight = tl.exp(scores - base[:, None])
@@ -134,6 +136,7 @@ def attend(
         values,
         step.first,
         step.cached,
+        step.new,
         step.table,
         step.seen,
         out,

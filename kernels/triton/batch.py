@@ -30,7 +30,8 @@ class Inputs(NamedTuple):
         """What attention is told, for blocks of so many places; without a bound all rows may be of one
         session."""
         reach = self.table.shape[1] * places
-        return Step(self.first, self.cached, self.table, self.seen, most_rows or len(self.tokens), reach)
+        rows = most_rows or len(self.tokens)
+        return Step(self.first, self.cached, self.first.diff(), self.table, self.seen, rows, reach)
 
 
 @dataclass(frozen=True)
@@ -47,14 +48,16 @@ class Turn:
 
 @dataclass(frozen=True)
 class Step:
-    """New tokens over a paged cache, their own keys and values written to it already."""
+    """New tokens over a paged cache, new keys and values written to it already: their own, or at a rank of a
+    ring those that the rank owns, whosever the rows are."""
 
     first: Tensor  # [sessions + 1] int32; session s has the rows from first[s] up to first[s + 1]
-    cached: Tensor  # [sessions] int32; places before the session's first row, which all of its rows see
+    cached: Tensor  # [sessions] int32; places that all of the session's rows see
+    new: Tensor  # [sessions] int32; places behind those, seen by bits
     table: Tensor  # [sessions, blocks] int32; the cache's block that holds the n-th block of places
-    seen: Tensor  # [rows, words] int64; bit j % 64 of word j // 64: the row sees new token j of its session
+    seen: Tensor  # [rows, words] int64; bit j % 64 of word j // 64: the row sees its session's new place j
     most_rows: int  # of a session
-    most_places: int  # of a session, its new tokens included
+    most_places: int  # of a session, its new ones included
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,14 @@ def ancestry(parents: Sequence[int], words: int) -> Tensor:
     return torch.tensor(
         [[_signed(line >> WORD * word) for word in range(words)] for line in lines], dtype=torch.int64
     ).view(-1, words)
+
+
+def marked(seen: Tensor) -> Tensor:
+    """The bits of `Step.seen` for rows that see new places as `seen` [rows, new] bool says: [rows, words]."""
+    rows, new = seen.shape
+    words = max(1, -(-new // WORD))
+    padded = torch.nn.functional.pad(seen, (0, words * WORD - new)).view(rows, words, WORD)
+    return (padded.long() << torch.arange(WORD, device=seen.device)).sum(-1)
 
 
 def lineage(count: int, words: int) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ringroad.kernels.layers import rms_norm, rotate
 from ringroad.kernels.noise import gumbel
+from ringroad.kernels.ring import merge as partials
 from ringroad.kernels.sampling import truncate
 from ringroad.kernels.triton.batch import WORD, Draws, Guesses, Step, Turn, Verdicts
 
@@ -17,17 +18,18 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, step: Step) -> tuple[Ten
     """Softmax attention of new tokens over a paged cache, grouped heads, a tree among the new ones.
 
     query [rows, heads, dim]; keys, values [blocks, kv_heads, places, dim], all of one dtype. Returns what
-    `merge` merges, in fp32: out [rows, heads, dim] and log-sum-exp [rows, heads] of the scaled scores.
+    `merge` merges, in fp32: out [rows, heads, dim] and log-sum-exp [rows, heads] of the scaled scores; 0 and
+    -inf for a row that sees nothing.
     """
     out = torch.zeros(query.shape, dtype=torch.float32, device=query.device)
     lse = torch.full(query.shape[:2], -math.inf, device=query.device)
     for session, rows in enumerate(_spans(step.first)):
-        cached, count = int(step.cached[session]), rows.stop - rows.start
-        blocks = step.table[session, : -(-(cached + count) // keys.shape[2])].long()
+        cached, new = int(step.cached[session]), int(step.new[session])
+        blocks = step.table[session, : -(-(cached + new) // keys.shape[2])].long()
         k, v = (cache[blocks].transpose(0, 1).flatten(1, 2).float() for cache in (keys, values))
         for row in range(rows.start, rows.stop):
             # What a row does not see is left out, not masked: so that its sums are its own.
-            places = torch.cat([torch.arange(cached), cached + _new(step.seen[row], count)]).to(k.device)
+            places = torch.cat([torch.arange(cached), cached + _new(step.seen[row], new)]).to(k.device)
             q = query[row].float().view(len(k), -1, query.shape[2])
             scores = q @ k[:, places].transpose(1, 2) / math.sqrt(query.shape[2])
             out[row] = (scores.softmax(-1) @ v[:, places]).flatten(0, 1)
@@ -36,7 +38,7 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, step: Step) -> tuple[Ten
 
 
 def _new(seen: Tensor, count: int) -> Tensor:
-    """Which of a session's new tokens a row sees, by its words of bits [words]."""
+    """Which of a session's new places a row sees, by its words of bits [words]."""
     new = torch.arange(count)
     return new[(seen.cpu()[new // WORD] >> new % WORD & 1).bool()]
 
@@ -73,9 +75,8 @@ def merge(outs: Tensor, lses: Tensor) -> tuple[Tensor, Tensor]:
     outs [parts, rows, heads, dim] fp32, lses [parts, rows, heads] fp32; a part of no keys has -inf,
     and its out is not read. Returns out [rows, heads, dim] and lse [rows, heads].
     """
-    lse = lses.logsumexp(0)
-    weights = (lses - lse.masked_fill(lse == -math.inf, 0.0)).exp().unsqueeze(-1)
-    return (weights * outs.masked_fill(weights == 0, 0.0)).sum(0), lse
+    merged = partials.merge([partials.Partial(out, lse) for out, lse in zip(outs, lses, strict=True)])
+    return merged.out, merged.lse
 
 
 def verdicts(logits: Tensor, draws: Draws, guesses: Guesses) -> Verdicts:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ringroad.actors.messages import Sampling
 from ringroad.kernels.triton import twins
-from ringroad.kernels.triton.batch import ancestry
+from ringroad.kernels.triton.batch import ancestry, marked
 from ringroad.kernels.triton.graphs import Outputs, Recorded, Replay
 from ringroad.kernels.triton.select import TWINS, kernels_for
 from tests import reference
@@ -30,6 +30,24 @@ def test_attention_is_the_references(cases: list[Case], heads: tuple[int, int], 
     out, lse = twins.attend(given.query, given.keys, given.values, given.step)
     torch.testing.assert_close(out.flatten(1).double(), given.expected(cases), rtol=1e-5, atol=1e-5)
     assert out.dtype == lse.dtype == torch.float32
+
+
+@given(CASES, st.integers(1, 3), st.integers(0, 99))
+def test_a_ranks_attention_is_the_references(case: Case, ranks: int, seed: int) -> None:
+    """Rows of one rank over what another holds of their session."""
+    rows, held = (range(seed // ranks**i % ranks, len(case.parents), ranks) for i in range(2))
+    case = Case(case.cached + 1, case.parents, rows, held)
+    given = batch([case, Case(2, [-1])], seed=seed)
+    out, _ = twins.attend(given.query, given.keys, given.values, given.step)
+    expected = given.expected([case, Case(2, [-1])])
+    torch.testing.assert_close(out.flatten(1).double(), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_rows_that_see_nothing_say_so() -> None:
+    given = batch([Case(0, chain(3), held=[1]), Case(0, chain(2), held=[])])
+    out, lse = twins.attend(given.query, given.keys, given.values, given.step)
+    assert lse.isinf().all(1).tolist() == [True, False, False, True, True]
+    assert out[lse == -math.inf].eq(0).all()
 
 
 def test_the_log_sum_exp_is_that_of_the_scaled_scores() -> None:
@@ -120,6 +138,13 @@ def test_ancestry_has_a_bit_for_each_ancestor(count: int, seed: int) -> None:
     for node in range(count):
         seen = [n for n in range(192) if int(bits[node, n // 64]) >> n % 64 & 1]
         assert seen == reference.ancestors(parents, node)
+
+
+@given(st.integers(1, 150), st.integers(0, 99))
+def test_what_is_seen_is_marked_as_ancestry_marks_it(count: int, seed: int) -> None:
+    parents = tree(count, seed)
+    seen = torch.tensor(Case(0, parents).seen())
+    assert torch.equal(marked(seen), ancestry(parents, -(-count // 64)))
 
 
 def test_ancestry_needs_words_enough() -> None:

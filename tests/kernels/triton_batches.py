@@ -7,16 +7,33 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ringroad.kernels.triton.batch import Draws, Guesses, Step, ancestry
+from ringroad.kernels.triton.batch import Draws, Guesses, Step, marked
 from tests import reference
 
 
 @dataclass(frozen=True)
 class Case:
-    """A session: its cached places and the tree of its new tokens."""
+    """A session: its cached places and the tree of its new tokens. At a rank of a ring, which of these are
+    the rows, and which have their keys and values there; None: all."""
 
     cached: int
     parents: Sequence[int]
+    rows: Sequence[int] | None = None
+    held: Sequence[int] | None = None
+
+    def seen(self) -> list[list[bool]]:
+        """Which of the new places each row sees."""
+        every = range(len(self.parents))
+        rows, held = (every if some is None else some for some in (self.rows, self.held))
+        return [[node in reference.ancestors(self.parents, row) for node in held] for row in rows]
+
+    @property
+    def count(self) -> int:
+        return len(self.parents if self.rows is None else self.rows)
+
+    @property
+    def new(self) -> int:
+        return len(self.parents if self.held is None else self.held)
 
 
 def tree(count: int, seed: int) -> list[int]:
@@ -60,10 +77,8 @@ class Batch:
 
 
 def seen_places(case: Case) -> list[list[int]]:
-    nodes = range(len(case.parents))
-    return [
-        [*range(case.cached), *(case.cached + n for n in reference.ancestors(case.parents, i))] for i in nodes
-    ]
+    cached, seen = case.cached, case.seen()
+    return [[*range(cached), *(cached + i for i, sees in enumerate(row) if sees)] for row in seen]
 
 
 def batch(
@@ -77,8 +92,8 @@ def batch(
 ) -> Batch:
     """Blocks in random order, one layer of several as a view, NaN wherever no session has a token."""
     generator = torch.Generator().manual_seed(seed)
-    lengths = [case.cached + len(case.parents) for case in cases]
-    per_session = max(-(-length // block) for length in lengths)
+    lengths = [case.cached + case.new for case in cases]
+    per_session = max(1, *(-(-length // block) for length in lengths))
     places = torch.randperm(len(cases) * per_session, generator=generator)
     table = ints(places.tolist()).view(len(cases), per_session)
     pool = torch.full((len(places), 3, 2, kv_heads, block, dim), math.nan, dtype=dtype)
@@ -86,8 +101,10 @@ def batch(
         fresh = torch.randn(2, kv_heads, per_session * block, dim, generator=generator).to(dtype)
         fresh[:, :, length:] = math.nan
         pool[table[session].long(), 1] = fresh.unflatten(2, (-1, block)).permute(2, 0, 1, 3, 4)
-    counts = [len(case.parents) for case in cases]
-    words = -(-max(counts) // 64)
+    counts = [case.count for case in cases]
+    seen = torch.zeros(sum(counts), max(case.new for case in cases), dtype=torch.bool)
+    for rows, case in zip(seen.split(counts), cases, strict=True):
+        rows[:, : case.new] = torch.tensor(case.seen(), dtype=torch.bool).view(case.count, case.new)
     return Batch(
         query=torch.randn(sum(counts), heads, dim, generator=generator).to(dtype),
         keys=pool[:, 1, 0],
@@ -95,8 +112,9 @@ def batch(
         step=Step(
             first=edges(counts),
             cached=ints([case.cached for case in cases]),
+            new=ints([case.new for case in cases]),
             table=table,
-            seen=torch.cat([ancestry(case.parents, words) for case in cases]),
+            seen=marked(seen),
             most_rows=max(counts),
             most_places=max(lengths),
         ),

@@ -52,12 +52,35 @@ def test_a_part_of_which_a_branch_sees_nothing() -> None:
     assert_like_the_twin(batch([Case(PART - 8, parents)]))
 
 
+RING = [  # at one rank of three: its rows of two sessions, another rank's of the others
+    Case(40, chain(30), rows=range(10, 20), held=range(10, 20)),
+    Case(PART - 2, tree(9, 4), rows=[2, 5, 8], held=[0, 1, 2, 6]),
+    Case(0, chain(200), rows=[3, 70, 199], held=range(60, 190)),
+    Case(7, chain(5), rows=range(5), held=[]),
+    Case(0, chain(4), rows=[0, 1], held=[2, 3]),
+    Case(0, chain(2), held=[]),
+]
+
+
+@pytest.mark.parametrize("tile", [16, 64])
+@pytest.mark.parametrize("dtype", LIMITS)
+def test_rows_over_the_keys_of_another_rank(dtype: torch.dtype, tile: int) -> None:
+    given = batch(RING, dtype=dtype)
+    assert_like_the_twin(given, tile)
+    out, lse = attend(given.query, given.keys, given.values, grown(given.step), tile)
+    unseeing = int(given.step.first[4])  # and one row of the third session
+    assert lse[unseeing:].eq(-math.inf).all()
+    assert out[unseeing:].eq(0).all()
+    assert lse[:unseeing].isinf().all(1).sum() == 1
+
+
 def grown(step: Step) -> Step:
     """The same under wider bounds and with a session of no rows, as a recorded step has them."""
     return replace(
         step,
         first=torch.cat([step.first, step.first[-1:]]),
         cached=torch.cat([step.cached, step.cached[:1]]),
+        new=torch.cat([step.new, step.new[:1]]),
         table=torch.cat([step.table, step.table[:1]]),
         most_rows=3 * step.most_rows,
         most_places=step.most_places + 3 * PART,
@@ -74,6 +97,7 @@ def test_rows_have_the_same_bits_alone_and_together(dtype: torch.dtype) -> None:
         alone = Step(
             first=torch.tensor([0, stop - start], dtype=torch.int32),
             cached=step.cached[session : session + 1],
+            new=step.new[session : session + 1],
             table=step.table[session : session + 1],
             seen=step.seen[start:stop],
             most_rows=stop - start,
