@@ -4,6 +4,7 @@ Positions are cut into chunks, and these are given to ranks forth and back (0 to
 a rank's early positions, which see little, are made up for by late ones that see much.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -25,7 +26,7 @@ class Layout(Protocol):
     def local(self, position: Position) -> Position:
         """The place of a position among its owner's."""
 
-    def count(self, rank: int, length: int) -> int:
+    def count(self, rank: int, length: Position) -> Position:
         """How many of the first `length` positions a rank owns."""
 
     def positions(self, rank: int, start: int, stop: int) -> Tensor:
@@ -45,10 +46,11 @@ class Dealt:
     def local(self, position: Position) -> Position:
         return position // (self.ranks * self.block) * self.block + position % self.block
 
-    def count(self, rank: int, length: int) -> int:
-        laps, rest = divmod(length, self.ranks * self.block)
+    def count(self, rank: int, length: Position) -> Position:
+        lap = self.ranks * self.block
+        laps, rest = length // lap, length % lap
         turn = _fold(laps * self.ranks + rank, self.ranks)  # folding twice changes nothing
-        return laps * self.block + min(max(rest - turn * self.block, 0), self.block)
+        return laps * self.block + _within(rest - turn * self.block, self.block)
 
     def positions(self, rank: int, start: int, stop: int) -> Tensor:
         local = torch.arange(self.count(rank, start), self.count(rank, stop))
@@ -74,11 +76,15 @@ class Zigzag:
         first = self._start(rank + 1) - self._start(rank)
         return position - self._start(chunk) + chunk // self.ranks * first
 
-    def count(self, rank: int, length: int) -> int:
-        return sum(stop - start for start, stop in self._pieces(rank, 0, length))
+    def count(self, rank: int, length: Position) -> Position:
+        (low, middle), (late, high) = self._chunks(rank)
+        return _within(length - low, middle - low) + _within(length - late, high - late)
 
     def positions(self, rank: int, start: int, stop: int) -> Tensor:
-        return torch.cat([torch.arange(*piece) for piece in self._pieces(rank, start, stop)])
+        if stop > self.length:
+            raise ValueError(f"no position of the first {self.length}: {stop - 1}")
+        ends = [(max(low, start), min(high, stop)) for low, high in self._chunks(rank)]
+        return torch.cat([torch.arange(low, max(low, high)) for low, high in ends])
 
     def _start(self, chunk: Position) -> Position:
         return chunk * self.length // (2 * self.ranks)
@@ -88,13 +94,9 @@ class Zigzag:
             raise ValueError(f"no position of the first {self.length}: {position}")
         return ((position + 1) * 2 * self.ranks - 1) // self.length
 
-    def _pieces(self, rank: int, start: int, stop: int) -> list[tuple[int, int]]:
-        """A rank's two chunks, as far as they lie between start and stop."""
-        if stop > self.length:
-            raise ValueError(f"no position of the first {self.length}: {stop - 1}")
-        chunks = (rank, 2 * self.ranks - 1 - rank)
-        ends = [(max(self._start(c), start), min(self._start(c + 1), stop)) for c in chunks]
-        return [(low, max(low, high)) for low, high in ends]
+    def _chunks(self, rank: int) -> list[tuple[int, int]]:
+        """Where a rank's two chunks begin and end."""
+        return [(self._start(c), self._start(c + 1)) for c in (rank, 2 * self.ranks - 1 - rank)]
 
 
 @dataclass(frozen=True)
@@ -110,8 +112,8 @@ class Alone:
     def local(self, position: Position) -> Position:
         return position
 
-    def count(self, rank: int, length: int) -> int:
-        return length if rank == self.rank else 0
+    def count(self, rank: int, length: Position) -> Position:
+        return length * int(rank == self.rank)
 
     def positions(self, rank: int, start: int, stop: int) -> Tensor:
         return torch.arange(start, stop if rank == self.rank else start)
@@ -142,16 +144,23 @@ def work(layout: Layout, start: int, stop: int) -> list[list[int]]:
     """Causal work on new rows [start, stop): pairs of a query of rank i and a key of rank j that it sees,
     [i][j]. A row's sum is what rank i computes where keys travel, a column's what rank j does where queries
     travel."""
-    rows = [layout.positions(rank, start, stop) for rank in range(layout.ranks)]
-    keys = [layout.positions(rank, 0, stop) for rank in range(layout.ranks)]
-    return [[int(torch.searchsorted(k, r, right=True).sum()) for k in keys] for r in rows]
+    return [[int(seen.sum()) for seen in line] for line in _seen(layout, start, stop)]
 
 
 def needed(layout: Layout, start: int, stop: int) -> list[list[int]]:
     """How many of rank i's new rows [start, stop) see any key of rank j: its last ones, [i][j]."""
-    rows = [layout.positions(rank, start, stop) for rank in range(layout.ranks)]
-    firsts = [layout.positions(rank, 0, stop)[:1].tolist() for rank in range(layout.ranks)]
-    return [[int((r >= first[0]).sum()) if first else 0 for first in firsts] for r in rows]
+    return [[int((seen > 0).sum()) for seen in line] for line in _seen(layout, start, stop)]
+
+
+def _seen(layout: Layout, start: int, stop: int) -> Iterator[Iterator[Tensor]]:
+    """How many of rank j's keys each of rank i's new rows sees: [i][j][row]."""
+    for i in range(layout.ranks):
+        reach = layout.positions(i, start, stop) + 1  # a row sees its own key, too
+        yield (layout.count(j, reach) for j in range(layout.ranks))
+
+
+def _within(value: Position, most: int) -> Position:
+    return min(max(value, 0), most) if isinstance(value, int) else value.clamp(0, most)
 
 
 def _fold(chunk: Position, ranks: int) -> Position:

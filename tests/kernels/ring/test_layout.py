@@ -27,6 +27,7 @@ def test_positions_owners_and_places_agree(length: int, ranks: int, block: int, 
         everyone = torch.arange(length)
         assert layout.owner(everyone).tolist() == owners
         assert layout.local(everyone).tolist() == [layout.local(position) for position in range(length)]
+        assert layout.count(0, everyone).tolist() == [layout.count(0, position) for position in range(length)]
 
 
 @given(st.integers(0, 200), st.sampled_from(RANKS))
