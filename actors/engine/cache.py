@@ -70,6 +70,18 @@ class Cache:
             self._table = self.blocks().long() * self._pool.block_bytes + self._pool.data.data_ptr()
         return self._table
 
+    def part(self, blocks: Sequence[int]) -> "Cache":
+        """The same cache with only these of its full blocks, for one pass, which writes where it would here.
+
+        Its places are counted as if the others were not there. It holds no block: to be read and written
+        as far as this one has reserved, and for nothing else.
+        """
+        full = self.length // BLOCK
+        part = Cache(self._pool)
+        part._blocks = [*(self._blocks[block] for block in blocks), *self._blocks[full:]]
+        part.length = self.length - (full - len(blocks)) * BLOCK
+        return part
+
     def keep(self, start: int, path: Sequence[int]) -> None:
         """Keeps `start` tokens and, of those written behind them, only `path`, in its order."""
         end = start + len(path)

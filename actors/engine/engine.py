@@ -7,16 +7,19 @@ pass (docs/decisions/0001).
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import torch
 from torch import Tensor
 
 from ringroad.actors.engine.cache import Cache
+from ringroad.actors.engine.focus import Focus
 from ringroad.actors.engine.model import Model, Span
 from ringroad.actors.engine.pool import BLOCK, Pool
 from ringroad.actors.engine.prefix import Prefix
 from ringroad.actors.engine.reading import Rows, read
 from ringroad.actors.engine.siblings import Asked, Siblings
+from ringroad.actors.engine.views import View
 from ringroad.actors.errors import CacheFull
 from ringroad.actors.messages import Features, Sampling
 from ringroad.kernels import sampling as draws
@@ -40,6 +43,9 @@ class Work:
     # The first so many ids are enough to look at, None: all. For guesses: where an answer of the same
     # step needs more, all its answers see as many. The noise of an id is the same in any case.
     vocabulary: int | None = None
+    # Whether it may be computed from the part of the text that the engine's view leaves. For guesses; what
+    # is kept of them nobody else gets, and nothing but guesses may follow it.
+    partial: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,16 +68,20 @@ class Session:
     sampling: Sampling
     cache: Cache
     prefix: Prefix
+    focus: Focus
     written: int = field(default=0)  # tokens of the last step, kept or not
 
 
 class Engine:
     """Sessions on one model."""
 
-    def __init__(self, model: Model, cache_bytes: int = 10**9, head: Head | None = None) -> None:
+    def __init__(
+        self, model: Model, cache_bytes: int = 10**9, head: Head | None = None, view: View | None = None
+    ) -> None:
         """Keys and values of all sessions take at most `cache_bytes`, those kept for later included.
-        `head`: the learned router of this model and a larger one."""
+        `head`: the learned router of this model and a larger one. `view`: what partial works see."""
         self.model = model
+        self.view = view  # of sessions opened from now on
         self._head = head
         self._pool = Pool(model.shape, model.dtype, model.device, cache_bytes)
         self._sessions: dict[str, Session] = {}
@@ -101,7 +111,7 @@ class Engine:
         """Begins a session with an empty text; one of that name begins again."""
         self.close(session)
         cache = Cache(self._pool)
-        self._sessions[session] = Session(sampling, cache, Prefix(cache, self._pool))
+        self._sessions[session] = Session(sampling, cache, Prefix(cache, self._pool), Focus(self.view))
 
     def adopt(self, session: str, text: Sequence[int]) -> int:
         """Takes over what any session has computed of a text that begins with what this one keeps.
@@ -129,6 +139,11 @@ class Engine:
     def length(self, session: str) -> int:
         """How many tokens of the session are kept."""
         return self._sessions[session].cache.length
+
+    def whole(self, session: str) -> int:
+        """How many of the tokens kept were computed from all that stands before them."""
+        held = self._sessions[session]
+        return int(min(held.cache.length, held.prefix.whole))
 
     def settle(self, session: str, length: int) -> None:
         """Only the first `length` tokens will surely stay; what is kept behind them, others never get."""
@@ -166,21 +181,30 @@ class Engine:
         token i of a chain is a pure function of the text up to it, of sampling and of seed.
         """
         positions = torch.cat([self._place(work) for work in batch])
-        spans: list[Span] = []
-        at = 0
-        for work in batch:
-            cache = self._sessions[work.session].cache
-            spans.append(Span(cache, at, at + len(work.tokens), work.parents))
-            at += len(work.tokens)
         tokens = torch.tensor([token for work in batch for token in work.tokens])
+        starts = accumulate((len(work.tokens) for work in batch), initial=0)
+        spans = [self._seen(*each, tokens, positions) for each in zip(batch, starts, strict=False)]
         hidden = self.model.forward(tokens, positions, spans)
         outcomes = self._answer(batch, spans, hidden, positions)
-        for work in batch:  # only now: a step that raised has kept nothing
-            self._kept(work)
+        for work, span in zip(batch, spans, strict=True):  # only now: a step that raised has kept nothing
+            self._kept(work, span.cache)
         return outcomes
 
-    def _kept(self, work: Work) -> None:
+    def _seen(self, work: Work, start: int, tokens: Tensor, positions: Tensor) -> Span:
+        """A Work's rows, from `start` on, and what they look at. Raises ValueError where an answer would not
+        be that of the whole text."""
         held = self._sessions[work.session]
+        span = Span(held.cache, start, start + len(work.tokens), work.parents)
+        if work.partial:
+            return held.focus.part(self.model, span, tokens, positions)
+        if work.answers and self.whole(work.session) < held.cache.length:
+            raise ValueError(f"{work.session}: an answer behind tokens that saw a part of the text")
+        return span
+
+    def _kept(self, work: Work, seen: Cache) -> None:
+        held = self._sessions[work.session]
+        if seen is not held.cache:
+            held.prefix.whole = min(held.prefix.whole, held.cache.length)
         held.cache.length += len(work.tokens)
         held.prefix.append(work.tokens, work.parents)
         held.written = len(work.tokens)

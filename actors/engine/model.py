@@ -101,6 +101,21 @@ class Model:
             rows = rows + layer.down(layer.gate_up(rms_norm(rows, layer.ffn_norm, self.shape.eps)))
         return rms_norm(rows, self.final_norm, self.shape.eps)
 
+    def queries(self, tokens: Tensor, positions: Tensor, spans: Sequence[Span], depth: int) -> Tensor:
+        """What the layer at `depth` asks with, of rows as `forward` takes them: [rows, heads, head_dim].
+
+        The layers before it write their keys and values, as in the pass that will write them again.
+        """
+        hidden = self.forward(tokens, positions, spans, depth).float()
+        layer, s = self.layers[depth], self.shape
+        # The last norm's weights are taken back: norms forget lengths, so this is the layer's own norm.
+        normed = rms_norm(hidden / self.final_norm, layer.attention_norm, s.eps).to(self.dtype)
+        query = layer.qkv(normed)[:, : s.heads * s.head_dim].reshape(len(tokens), s.heads, s.head_dim)
+        if layer.query_norm is not None:
+            query = rms_norm(query, layer.query_norm, s.eps)
+        cos, sin = (table[positions.to(self.device)] for table in (self.cos, self.sin))
+        return rotate(query, cos, sin)
+
     def logits(self, hidden: Tensor, vocabulary: int | None = None) -> Tensor:
         """[rows, vocabulary], of hidden states [rows, width]: of all ids, or of the first so many alone."""
         if vocabulary is None or vocabulary >= self.shape.vocabulary:

@@ -29,6 +29,9 @@ class Prefix:
         # From this place on keys and values were computed beside another branch of a tree: in fp32
         # their last bits may be their own (docs/decisions/0001), so nobody else gets them.
         self._stray: float = math.inf
+        self.whole: float = (
+            math.inf
+        )  # from this place on they were computed from a part of the text: nor these
         self.settled: float = math.inf  # from this place on tokens are guesses: nobody else gets them, either
 
     def append(self, tokens: Sequence[int], parents: Sequence[int] | None) -> None:
@@ -48,11 +51,13 @@ class Prefix:
         del self.tokens[length:]
         if length <= self._stray:
             self._stray = math.inf
+        if length <= self.whole:
+            self.whole = math.inf
         del self._keys[length // BLOCK :]
 
     def publish(self, length: int) -> None:
         """Makes the full blocks of the first `length` tokens known."""
-        reach = min(length, self._stray, self.settled)
+        reach = min(length, self._stray, self.whole, self.settled)
         while (len(self._keys) + 1) * BLOCK <= reach:
             index = len(self._keys)
             name = self._next_key(self.tokens)
@@ -75,7 +80,7 @@ class Prefix:
         if length > len(self.tokens):
             self._cache.take_over(index, blocks, length)
             self.tokens[:] = text[:length]
-            self._stray = math.inf
+            self._stray = self.whole = math.inf
             index = length // BLOCK  # the last of them is to be written, where it holds the text's last token
         del self._keys[index:]
 
