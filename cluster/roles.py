@@ -14,6 +14,7 @@ from ringroad.actors.drafter.strategies import make as strategy
 from ringroad.actors.drafter.strategy import Ensemble
 from ringroad.actors.engine.engine import Engine
 from ringroad.actors.engine.model import Model
+from ringroad.actors.engine.views import make as view
 from ringroad.actors.engine.weights import open_weights
 from ringroad.actors.head.config import HeadConfig
 from ringroad.actors.head.file import read
@@ -27,6 +28,7 @@ from ringroad.cluster.config import ClusterConfig, ConfigError
 from ringroad.cluster.heads import located
 from ringroad.cluster.models import locate
 from ringroad.kernels.head import Head
+from ringroad.kernels.native import BLOCK
 
 RoleConfig = DrafterConfig | VerifierConfig | HeadConfig
 
@@ -84,10 +86,12 @@ def build_drafter(config: DrafterConfig, head: Head | None = None) -> Role:
         enough=config.enough,
         floor=config.floor,
         vocabulary=config.vocabulary,
+        prompt_in_part=config.prompt_in_part,
         two_levels=config.two_levels,
         second_choices=config.second_choices,
     )
     rented = engine(config, config.layers, head)
+    rented.view = view(config.sees, config.sees_tokens // BLOCK)
     return ModelDrafter(rented, config.model, config.prefill_chunk, config.step_tokens, plan=plan)
 
 

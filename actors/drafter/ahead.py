@@ -113,6 +113,7 @@ class Ahead:
             doubts=wants_head(self._draft.until),
             siblings=2,
             vocabulary=self._vocabulary,
+            partial=True,
         )
         return min(cached, self._start + same), work
 

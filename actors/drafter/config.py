@@ -5,6 +5,8 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ringroad.actors.drafter import shapes, strategies
+from ringroad.actors.engine import views
+from ringroad.actors.engine.views import ALL
 
 MODEL, CHAIN = "model", "chain"
 
@@ -21,6 +23,12 @@ class DrafterConfig(BaseModel):
     # How many times the tokens of its own context the model reads, by YaRN; None: as it says itself. Short
     # texts may be read a little worse then (docs/decisions/0018).
     yarn_factor: float | None = Field(default=None, gt=1)
+    # What of a long text the model looks at for guesses that will be judged: "all", or a file of
+    # engine/views/, and about how many tokens. What nobody judges is of the whole text. Prompts are read
+    # whole, too, and kept for others, unless they are to be read in part.
+    sees: str = ALL
+    sees_tokens: int = Field(default=512, ge=256)
+    prompt_in_part: bool = False
     weights: Literal["bf16", "fp32", "int4"] = "bf16"
     # "cpu", or a torch device such as "cuda"; int4 weights are for the CPU.
     device: str = "cpu"
@@ -72,6 +80,13 @@ class DrafterConfig(BaseModel):
             raise ValueError("layers: there is no model")
         if self.yarn_factor is not None and not self.model:
             raise ValueError("yarn_factor: there is no model")
+        if self.sees not in (ALL, *views.names()):
+            raise ValueError(f"sees {self.sees}: known are {', '.join((ALL, *views.names()))}")
+        if self.sees != ALL and not self.model:
+            raise ValueError("sees: there is no model")
+        for name in {"sees_tokens", "prompt_in_part"} & self.model_fields_set:
+            if self.sees == ALL:
+                raise ValueError(f"{name}: sees is all")
         if self.vocabulary == 1:
             raise ValueError("vocabulary 1: a guess of one id is none; 0 is all ids")
         if self.tree not in (CHAIN, *shapes.names()):

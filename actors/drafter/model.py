@@ -15,6 +15,7 @@ from ringroad.actors.drafter.plan import Plan
 from ringroad.actors.drafter.tree import NOTHING, Tree, behind, merge
 from ringroad.actors.drafter.vocabulary import frequent
 from ringroad.actors.engine.engine import Engine, Outcome, Work
+from ringroad.actors.engine.schedule import FEWEST
 from ringroad.actors.engine.tenant import Task, Tenant
 from ringroad.actors.messages import Draft, Features, Hello, Message, Proposal, Seen
 
@@ -78,7 +79,9 @@ class ModelDrafter(Tenant[Draft]):
         self._engine.settle(ask.session, task.length)
         self._look_back(ask.session, text)
         answer = self._offhand(task, text, ahead)
-        self._roll_back(ask.session, agreed if ahead is None else ahead.agreeing(text, agreed))
+        known = agreed if ahead is None else ahead.agreeing(text, agreed)
+        # What nobody judges is text: it follows from all of the text before it.
+        self._roll_back(ask.session, known if ask.judged else min(known, self._engine.whole(ask.session)))
         if answer is not None:
             del self._tasks[ask.session]
             self._outbox.append(answer)
@@ -125,6 +128,15 @@ class ModelDrafter(Tenant[Draft]):
         text = self._held[session].text
         work = self._growers[session].work(text, self._new(session))
         return replace(work, vocabulary=frequent(text, self._ways.vocabulary)) if task.ask.judged else work
+
+    def _plan(self, tasks: list[Task[Draft]]) -> list[Work]:
+        """Guesses may come of a part of the text. The text itself is read whole, for all who begin like it,
+        unless the plan says otherwise."""
+        return [replace(work, partial=self._partial(work.session)) for work in super()._plan(tasks)]
+
+    def _partial(self, session: str) -> bool:
+        few = self._ways.prompt_in_part or len(self._new(session)) <= FEWEST
+        return few and self._tasks[session].ask.judged
 
     def _answer(self, task: Task[Draft], work: Work, outcome: Outcome) -> Proposal | None:
         session = task.ask.session

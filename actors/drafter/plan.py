@@ -19,4 +19,5 @@ class Plan:
     floor: float = 0.0  # guesses less likely than this are not worth a row
     vocabulary: int = 0  # the first so many ids are what the model's guesses are chosen from; 0: all
     second_choices: bool = False  # whether a chain has the runner-up beside each guess
+    prompt_in_part: bool = False  # whether the engine's view is for prompts as well
     two_levels: bool = False  # whether the strategies' guesses save passes of the model's chain
