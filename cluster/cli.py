@@ -199,6 +199,14 @@ def router(arguments: Annotated[list[str] | None, Argument(metavar="train|show [
     app(arguments or [], prog_name="ringroad router")
 
 
+@main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+def bench(arguments: Annotated[list[str] | None, Argument(metavar="ring [KEY=VALUE]...")] = None) -> None:
+    """What a ring of ranks would take, by a model of its cost."""
+    from ringroad.cluster.bench import app
+
+    app(arguments or [], prog_name="ringroad bench")
+
+
 def _running_target() -> str:
     from ringroad.cluster import daemon
 

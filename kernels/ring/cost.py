@@ -1,7 +1,5 @@
-"""What a schedule takes, by the shape of a step: the bytes it moves, its products, and how much of the one
-hides behind the other."""
+"""What a schedule takes, by the shape of a step: its messages, its blocks, and which wait for which."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,10 +14,10 @@ FLOPS = 4  # a pair of query and key, a number of a head: product and sum, for s
 
 @dataclass(frozen=True)
 class Link:
-    """What one rank sends, over all its ways together; as much comes in meanwhile."""
+    """What one rank sends, over all its ways together; as much as is sent to it comes in meanwhile."""
 
     bytes_per_second: float
-    latency: float  # seconds until the first byte of a step is there
+    latency: float  # seconds of a message of no bytes
 
 
 @dataclass(frozen=True)
@@ -71,51 +69,67 @@ SCHEDULES: Mapping[str, Moves] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of one layer's attention."""
+    """Seconds of one layer's attention, and bytes, of the rank that has most."""
 
+    total: float  # until the last rank is done
     computing: float
-    moving: float
-    waiting: float  # of moving, what no computing hides
-    bytes: int  # that the busiest rank sends
-
-    @property
-    def total(self) -> float:
-        return self.computing + self.waiting
+    moving: float  # that it sends
+    bytes: int  # that it sends
 
     @property
     def hidden(self) -> float:
         """The share of moving that costs no time; 1 where nothing moves."""
-        return 1 - self.waiting / self.moving if self.moving else 1.0
+        waiting = min(self.total - self.computing, self.moving)
+        return 1 - waiting / self.moving if self.moving else 1.0
 
 
 def cost(schedule: str, shape: Shape, link: Link, device: Device) -> Cost:
-    """Steps one after the other, in each the slowest rank's computing, beside it the slowest rank's moving.
-    Raises ValueError for a schedule that is not there."""
+    """Plays a schedule: a rank begins a step when its last block is done and what is due is there; what it
+    sends leaves it one after the other. Raises ValueError for a schedule that is not there."""
     if schedule not in SCHEDULES:
         raise ValueError(f"no schedule {schedule!r}: one of {', '.join(SCHEDULES)}")
     ranks = range(shape.layout.ranks)
     moves = list(SCHEDULES[schedule](shape))
-    steps = max([len(ranks), *(move.step + 1 for move in moves)])
-    computing = [max(_block(schedule, shape, device, rank, step) for rank in ranks) for step in range(steps)]
-    moving = [_moving([move for move in moves if move.step == step], link) for step in range(steps)]
+    blocks = [[_block(schedule, shape, device, rank, step) for step in ranks] for rank in ranks]
+    own = [[move for move in moves if move.source == rank] for rank in ranks]
     return Cost(
-        sum(computing),
-        sum(moving),
-        sum(max(way - block, 0.0) for way, block in zip(moving, computing, strict=True)),
-        max(sum(move.bytes for move in moves if move.source == rank) for rank in ranks),
+        total=_played(moves, blocks, link),
+        computing=max(map(sum, blocks)),
+        moving=max(_moving(some, link) for some in own),
+        bytes=max(sum(move.bytes for move in some) for some in own),
     )
 
 
 def cheapest(shape: Shape, link: Link, device: Device) -> str:
-    """The schedule that takes the least time; of equals the first in SCHEDULES, at every rank the same one."""
+    """The schedule that takes least time; of equals the first in SCHEDULES, at every rank the same one."""
     return min(SCHEDULES, key=lambda schedule: cost(schedule, shape, link, device).total)
+
+
+def _played(moves: list[Move], blocks: list[list[float]], link: Link) -> float:
+    """When the last rank is done."""
+    ranks = range(len(blocks))
+    begun, free = [0.0 for _ in ranks], [0.0 for _ in ranks]  # of each rank: its step, and its way out
+    there: dict[tuple[int, int], float] = {}  # when all is that is due to a rank at a step
+    for step in range(len(blocks) + 1):
+        for move in (move for move in moves if move.step == step):
+            left = max(begun[move.source], free[move.source]) + move.bytes / link.bytes_per_second
+            free[move.source] = left
+            key = move.to, move.due
+            there[key] = max(there.get(key, 0.0), left + link.latency)
+        ends = [begun[rank] + sum(blocks[rank][step : step + 1]) for rank in ranks]
+        begun = [max(ends[rank], there.get((rank, step + 1), 0.0)) for rank in ranks]
+    return max(begun)
+
+
+def _moving(moves: list[Move], link: Link) -> float:
+    """How long a rank's messages are on their way; those of a step set out together."""
+    steps = len({move.step for move in moves})
+    return steps * link.latency + sum(move.bytes for move in moves) / link.bytes_per_second
 
 
 def _block(schedule: str, shape: Shape, device: Device, rank: int, step: int) -> float:
     """What a rank computes in a step, bound by products or by reading keys."""
     ranks = shape.layout.ranks
-    if step >= ranks:
-        return 0.0
     rows, keys = (rank + step) % ranks, rank
     if schedule == "pass_kv":
         rows, keys = rank, (rank - step) % ranks
@@ -123,12 +137,3 @@ def _block(schedule: str, shape: Shape, device: Device, rank: int, step: int) ->
     read = shape.sizes[keys] * shape.heads.key_value_bytes if pairs else 0
     products = FLOPS * pairs * shape.heads.query * shape.heads.dim
     return max(products / device.flops, read / device.bytes_per_second)
-
-
-def _moving(moves: list[Move], link: Link) -> float:
-    """A step's messages at once: as long as the rank takes that sends most, or gets most."""
-    loads: Counter[tuple[str, int]] = Counter()
-    for move in moves:
-        loads["out", move.source] += move.bytes
-        loads["in", move.to] += move.bytes
-    return link.latency + max(loads.values()) / link.bytes_per_second if loads else 0.0

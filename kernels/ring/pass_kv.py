@@ -39,4 +39,4 @@ def moves(sizes: Sequence[int], heads: Heads) -> Iterator[Move]:
         for rank in range(ranks):
             count = sizes[(rank - step) % ranks]
             if count:
-                yield Move(step, rank, (rank + 1) % ranks, count * heads.key_value_bytes)
+                yield Move(rank, (rank + 1) % ranks, count * heads.key_value_bytes, step, step + 1)

@@ -45,6 +45,6 @@ def moves(rows: Sequence[int], heads: Heads) -> Iterator[Move]:
         for rank in range(ranks):
             owner = (rank + step) % ranks
             if rows[rank]:
-                yield Move(0, rank, owner, rows[rank] * heads.query_bytes)
+                yield Move(rank, owner, rows[rank] * heads.query_bytes, 0, 1)
             if rows[owner]:
-                yield Move(step + 1, rank, owner, rows[owner] * heads.partial_bytes)
+                yield Move(rank, owner, rows[owner] * heads.partial_bytes, step + 1, ranks + 1)

@@ -56,9 +56,9 @@ def moves(needed: Needed, heads: Heads) -> Iterator[Move]:
             owner = (rank + step) % ranks
             on, count = _carried(needed, owner, step + 1), needed[owner][rank]
             if on:
-                yield Move(step, rank, (rank - 1) % ranks, on * heads.query_bytes)
+                yield Move(rank, (rank - 1) % ranks, on * heads.query_bytes, step, step + 1)
             if count and owner != rank:
-                yield Move(step + 1, rank, owner, count * heads.partial_bytes)
+                yield Move(rank, owner, count * heads.partial_bytes, step + 1, ranks + 1)
 
 
 def _carried(needed: Needed, owner: int, step: int) -> int:

@@ -35,12 +35,13 @@ class Heads:
 
 
 class Move(NamedTuple):
-    """A message. It travels while its sender computes `step`, or after the last one's computing."""
+    """A message of a schedule. Ranks compute one block in each of the steps 0 to W-1 and none in step W."""
 
-    step: int
     source: int
     to: int
     bytes: int
+    step: int  # it starts before the sender's block of this step
+    due: int  # it is waited for before the receiver's block of this step; W + 1: before all is done
 
 
 def sent(moves: Iterable[Move], ranks: int) -> list[list[int]]:

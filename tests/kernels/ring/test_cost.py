@@ -18,17 +18,21 @@ def test_two_ranks_by_hand() -> None:
     assert shape.pairs == [[3 + 7, 8], [8, 7 + 3]] == [[10, 8], [8, 10]]
     slow, far = Device(4.0, 1e9), Link(16.0, 1.0)  # a pair a second; half a position's key and value
     # Keys of 4 positions are 32 bytes, 2 s and one of latency; the first blocks take 10 s, the second 8.
-    assert cost("pass_kv", shape, far, slow) == Cost(18.0, 3.0, 0.0, 32)
+    assert cost("pass_kv", shape, far, slow) == Cost(18.0, 18.0, 3.0, 32)
     # Queries of 4 rows are 16 bytes, 2 s, hidden. Partials are 32, 3 s, after the last block.
-    assert cost("pass_q", shape, far, slow) == Cost(18.0, 5.0, 3.0, 48)
+    assert cost("pass_q", shape, far, slow) == Cost(21.0, 18.0, 5.0, 48)
     # Of rank 0's queries the last two travel, all of rank 1's; rank 0 sends the partials of the latter.
-    assert cost("token_ring", shape, far, slow) == Cost(18.0, 5.0, 3.0, 8 + 32)
+    assert cost("token_ring", shape, far, slow) == Cost(21.0, 18.0, 4.5, 8 + 32)
 
 
 def test_reading_keys_bounds_a_few_rows() -> None:
     shape = Shape(GROUPED, dealt(4, 64), 131072 - 8, 131072)
     read = 131072 / 4 * GROUPED.key_value_bytes / DEVICE.bytes_per_second
+    # The rank with the rows reads the others' keys, too, or every rank its own, all at once.
     assert cost("pass_kv", shape, LINK, DEVICE).computing == pytest.approx(4 * read)
+    assert read < cost("pass_q", shape, LINK, DEVICE).total < read + 3 * LINK.latency
+    # Neighbour by neighbour they are on their way for longer.
+    assert cost("token_ring", shape, LINK, DEVICE).total > read + 4 * LINK.latency
 
 
 @pytest.mark.parametrize("heads", [GROUPED, ALIKE])
@@ -55,7 +59,8 @@ def test_more_of_it_hides_where_the_text_is_longer() -> None:
 
 def test_one_rank_waits_for_nobody() -> None:
     found = cost("token_ring", Shape(GROUPED, zigzag(64, 1), 0, 64), LINK, DEVICE)
-    assert (found.moving, found.waiting, found.hidden, found.bytes) == (0.0, 0.0, 1.0, 0)
+    assert (found.moving, found.hidden, found.bytes) == (0.0, 1.0, 0)
+    assert found.total == found.computing
 
 
 def test_an_unknown_schedule_is_refused() -> None:
