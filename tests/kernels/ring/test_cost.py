@@ -25,6 +25,14 @@ def test_two_ranks_by_hand() -> None:
     assert cost("token_ring", shape, far, slow) == Cost(21.0, 18.0, 4.5, 8 + 32)
 
 
+def test_what_a_rank_sends_leaves_it_one_after_the_other() -> None:
+    """One row of rank 0 over 6 positions of three ranks, with 1 s for a query, 2 for a partial, 1 for a block."""
+    shape = Shape(Heads(1, 1, 1, torch.float32), dealt(3, 1), 5, 6)
+    assert shape.rows == [1, 0, 0]
+    # Rank 1 has the query at 1 and is done at 2, its partial is there at 4; rank 2 is a second behind.
+    assert cost("pass_q", shape, Link(4.0, 0.0), Device(8.0, 1e9)).total == 5.0
+
+
 def test_reading_keys_bounds_a_few_rows() -> None:
     shape = Shape(GROUPED, dealt(4, 64), 131072 - 8, 131072)
     read = 131072 / 4 * GROUPED.key_value_bytes / DEVICE.bytes_per_second
