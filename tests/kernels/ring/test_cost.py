@@ -26,7 +26,7 @@ def test_two_ranks_by_hand() -> None:
 
 
 def test_what_a_rank_sends_leaves_it_one_after_the_other() -> None:
-    """One row of rank 0 over 6 positions of three ranks, with 1 s for a query, 2 for a partial, 1 for a block."""
+    """One row of rank 0 over 6 keys of three ranks, with 1 s for a query, 2 for a partial, 1 for a block."""
     shape = Shape(Heads(1, 1, 1, torch.float32), dealt(3, 1), 5, 6)
     assert shape.rows == [1, 0, 0]
     # Rank 1 has the query at 1 and is done at 2, its partial is there at 4; rank 2 is a second behind.
