@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from importlib import import_module
 
 ALL = "all"
-FIRST = (
-    1  # block that every view keeps: attention that finds nothing goes there (LM-Infinite, Han et al. 2024)
-)
+# Block that every view keeps: attention that finds nothing goes there (LM-Infinite, Han et al. 2024).
+FIRST = 1
 
 
 @dataclass(frozen=True)
