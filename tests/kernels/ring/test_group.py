@@ -63,10 +63,11 @@ def test_a_lost_rank_is_noticed_in_time(how: signal.Signals, ranks: int, tmp_pat
         lost = ranks - 2
         processes[lost].send_signal(how)
         reports = {rank: said(process) for rank, process in enumerate(processes) if rank != lost}
-    assert reports[ranks - 1]["rank"] == lost  # who waits for it; others may wait for each other
-    at_once = how == signal.SIGKILL
-    assert all(report["seconds"] < (1.0 if at_once else TIMEOUT + 1.0) for report in reports.values())
-    assert at_once or reports[ranks - 1]["seconds"] > TIMEOUT / 2
+    assert max(report["seconds"] for report in reports.values()) < TIMEOUT + 1.0
+    neighbour = reports[ranks - 1]  # waits for the lost one; others may wait for each other
+    assert neighbour["rank"] == lost
+    # The end of a process is noticed when it ends, its silence only after the timeout.
+    assert (neighbour["seconds"] < TIMEOUT / 2) == (how == signal.SIGKILL)
 
 
 def test_all_of_it_listens_on_loopback(tmp_path: Path) -> None:
