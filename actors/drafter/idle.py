@@ -69,7 +69,7 @@ class Idle:
         try:
             if plan is not None:
                 self._engine.truncate(session, plan[0])
-                self._engine.reserve(session, len(plan[1].tokens))
+                self._engine.reserve(plan[1])
                 return plan[1]
         except CacheFull:
             pass

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,8 +12,38 @@ from ringroad.actors.errors import CacheFull
 from ringroad.kernels.attention import span
 
 
+class Kept(Protocol):
+    """The keys and values of one session, wherever they are."""
+
+    length: int  # tokens that are kept
+    root: bytes  # names what stands before the first block: texts of one root have the same bits
+
+    def make_room(self, positions: Sequence[int]) -> None:
+        """Room for new tokens, of these positions in their text. Raises CacheFull, then nothing changed."""
+
+    def advance(self, positions: Sequence[int]) -> None:
+        """Keeps the tokens that a step has written, of these positions."""
+
+    def keep(self, start: int, path: Sequence[int]) -> None:
+        """Keeps `start` tokens and, of those written behind them, only `path`, in its order."""
+
+    def truncate(self, length: int) -> None:
+        """Rolls back to the first `length` tokens and lets go of the blocks behind them."""
+
+    def find(self, index: int, key: bytes) -> int | None:
+        """The block known by a key, for the place `index` in the text's blocks."""
+
+    def publish(self, index: int, key: bytes) -> None:
+        """Makes the full block at `index` known by its key."""
+
+    def take_over(self, index: int, blocks: Sequence[int], length: int) -> None:
+        """Holds known blocks from `index` on, in place of what stood there. `length` tokens are kept then."""
+
+
 class Cache:
     """Keys and values of `length` tokens, and room behind them for the tokens of a step."""
+
+    root = b""  # keys and values here depend on tokens alone
 
     def __init__(self, pool: Pool) -> None:
         self.length = 0
@@ -40,6 +71,18 @@ class Cache:
         except CacheFull:
             self.truncate(self.length)
             raise
+
+    def make_room(self, positions: Sequence[int]) -> None:
+        """As Kept."""
+        self.reserve(self.length + len(positions))
+
+    def advance(self, positions: Sequence[int]) -> None:
+        """As Kept."""
+        self.length += len(positions)
+
+    def find(self, index: int, key: bytes) -> int | None:
+        """As Kept."""
+        return self._pool.find(key)
 
     def write(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Puts key and value [rows, kv_heads, head_dim] behind what is kept, without keeping them yet.
@@ -155,11 +198,14 @@ class Cache:
         return keys, values
 
 
+Holds = TypeVar("Holds", bound=Kept, covariant=True)
+
+
 @dataclass(frozen=True)
-class Span:
+class Span(Generic[Holds]):
     """The rows of one session in a step, and what they may look at."""
 
-    cache: Cache
+    cache: Holds
     start: int  # first row
     stop: int
     parents: Sequence[int] | None = None  # of each row, counted from start; None is a chain

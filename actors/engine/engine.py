@@ -12,10 +12,10 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from ringroad.actors.engine.cache import Cache
+from ringroad.actors.engine.cache import Cache, Kept, Span
 from ringroad.actors.engine.focus import Focus
-from ringroad.actors.engine.model import Model, Span
-from ringroad.actors.engine.pool import BLOCK, Pool
+from ringroad.actors.engine.model import Decoder, Model
+from ringroad.actors.engine.pool import BLOCK
 from ringroad.actors.engine.prefix import Prefix
 from ringroad.actors.engine.reading import Rows, read
 from ringroad.actors.engine.siblings import Asked, Siblings
@@ -66,7 +66,7 @@ class Session:
     """What the engine holds for one text."""
 
     sampling: Sampling
-    cache: Cache
+    cache: Kept
     prefix: Prefix
     focus: Focus
     written: int = field(default=0)  # tokens of the last step, kept or not
@@ -76,14 +76,14 @@ class Engine:
     """Sessions on one model."""
 
     def __init__(
-        self, model: Model, cache_bytes: int = 10**9, head: Head | None = None, view: View | None = None
+        self, model: Decoder, cache_bytes: int = 10**9, head: Head | None = None, view: View | None = None
     ) -> None:
         """Keys and values of all sessions take at most `cache_bytes`, those kept for later included.
         `head`: the learned router of this model and a larger one. `view`: what partial works see."""
         self.model = model
         self.view = view  # of sessions opened from now on
         self._head = head
-        self._pool = Pool(model.shape, model.dtype, model.device, cache_bytes)
+        self._pool = model.pool(cache_bytes)
         self._sessions: dict[str, Session] = {}
 
     def __contains__(self, session: str) -> bool:
@@ -100,18 +100,21 @@ class Engine:
     @property
     def longest(self) -> int:
         """Tokens of the longest text there is room for, one block left for guesses behind it."""
-        return max(1, (self._pool.capacity - 1) * BLOCK)
+        capacity: int = self._pool.capacity
+        return max(1, (capacity - 1) * BLOCK)
 
     @property
     def idle_tokens(self) -> int:
         """Tokens whose keys and values no session holds any more, kept for a text with the same beginning."""
-        return self._pool.idle * BLOCK
+        idle: int = self._pool.idle
+        return idle * BLOCK
 
-    def open(self, session: str, sampling: Sampling) -> None:
-        """Begins a session with an empty text; one of that name begins again."""
+    def open(self, session: str, sampling: Sampling, expected: int = 0) -> None:
+        """Begins a session with an empty text, which may come to `expected` tokens; one of that name begins
+        again."""
         self.close(session)
-        cache = Cache(self._pool)
-        self._sessions[session] = Session(sampling, cache, Prefix(cache, self._pool), Focus(self.view))
+        cache = self.model.cache(self._pool, expected)
+        self._sessions[session] = Session(sampling, cache, Prefix(cache), Focus(self.view))
 
     def adopt(self, session: str, text: Sequence[int]) -> int:
         """Takes over what any session has computed of a text that begins with what this one keeps.
@@ -123,13 +126,14 @@ class Engine:
         held.prefix.adopt(text)
         return held.cache.length
 
-    def reserve(self, session: str, tokens: int, givers: Iterable[str] = ()) -> None:
-        """Makes room for that many more tokens. Where there is none, `givers` lose all that they keep,
+    def reserve(self, work: Work, givers: Iterable[str] = ()) -> None:
+        """Makes room for a step's new tokens. Where there is none, `givers` lose all that they keep,
         one after another, until there is. Raises CacheFull."""
-        cache, others = self._sessions[session].cache, iter(givers)
+        cache, others = self._sessions[work.session].cache, iter(givers)
+        places = self._positions(work)
         while True:
             try:
-                return cache.reserve(cache.length + tokens)
+                return cache.make_room(places)
             except CacheFull:
                 giver = next(others, None)
                 if giver is None:
@@ -180,52 +184,56 @@ class Engine:
         The position of a token in the noise is its index in the session's text, so the outcome of
         token i of a chain is a pure function of the text up to it, of sampling and of seed.
         """
-        positions = torch.cat([self._place(work) for work in batch])
+        places = [self._positions(work) for work in batch]
+        for work, place in zip(batch, places, strict=True):
+            self._sessions[work.session].cache.make_room(place)
+        positions = torch.tensor([position for each in places for position in each])
         tokens = torch.tensor([token for work in batch for token in work.tokens])
         starts = accumulate((len(work.tokens) for work in batch), initial=0)
         spans = [self._seen(*each, tokens, positions) for each in zip(batch, starts, strict=False)]
         hidden = self.model.forward(tokens, positions, spans)
         outcomes = self._answer(batch, spans, hidden, positions)
-        for work, span in zip(batch, spans, strict=True):  # only now: a step that raised has kept nothing
-            self._kept(work, span.cache)
+        for work, place, span in zip(
+            batch, places, spans, strict=True
+        ):  # only now: a step that raised kept none
+            self._kept(work, place, span.cache)
         return outcomes
 
-    def _seen(self, work: Work, start: int, tokens: Tensor, positions: Tensor) -> Span:
+    def _seen(self, work: Work, start: int, tokens: Tensor, positions: Tensor) -> Span[Kept]:
         """A Work's rows, from `start` on, and what they look at. Raises ValueError where an answer would not
         be that of the whole text."""
         held = self._sessions[work.session]
-        span = Span(held.cache, start, start + len(work.tokens), work.parents)
-        if work.partial:
-            return held.focus.part(self.model, span, tokens, positions)
-        if work.answers and self.whole(work.session) < held.cache.length:
+        stop = start + len(work.tokens)
+        # On a ring everything is seen.
+        if work.partial and isinstance(held.cache, Cache) and isinstance(self.model, Model):
+            return held.focus.part(self.model, Span(held.cache, start, stop, work.parents), tokens, positions)
+        if work.answers and not work.partial and self.whole(work.session) < held.cache.length:
             raise ValueError(f"{work.session}: an answer behind tokens that saw a part of the text")
-        return span
+        return Span(held.cache, start, stop, work.parents)
 
-    def _kept(self, work: Work, seen: Cache) -> None:
+    def _kept(self, work: Work, positions: Sequence[int], seen: Kept) -> None:
         held = self._sessions[work.session]
         if seen is not held.cache:
             held.prefix.whole = min(held.prefix.whole, held.cache.length)
-        held.cache.length += len(work.tokens)
+        held.cache.advance(positions)
         held.prefix.append(work.tokens, work.parents)
         held.written = len(work.tokens)
         # What more than one outcome is asked of may be guesses: known to others once it has stayed.
         guesses = held.written if work.parents else max(0, work.answers - 1)
         held.prefix.publish(held.cache.length - guesses)
 
-    def _place(self, work: Work) -> Tensor:
-        """The positions of a Work's tokens; makes room for them."""
-        cache, count = self._sessions[work.session].cache, len(work.tokens)
-        cache.reserve(cache.length + count)
+    def _positions(self, work: Work) -> Sequence[int]:
+        """Of a Work's tokens, in the text that each is the end of."""
+        length = self.length(work.session)
         if work.parents is None:
-            depths = list(range(count))
-        else:
-            depths = []
-            for parent in work.parents:
-                depths.append(0 if parent < 0 else depths[parent] + 1)
-        return torch.tensor(depths) + cache.length
+            return range(length, length + len(work.tokens))
+        found: list[int] = []
+        for parent in work.parents:
+            found.append(length if parent < 0 else found[parent] + 1)
+        return found
 
     def _answer(
-        self, batch: Sequence[Work], spans: Sequence[Span], hidden: Tensor, positions: Tensor
+        self, batch: Sequence[Work], spans: Sequence[Span[Kept]], hidden: Tensor, positions: Tensor
     ) -> list[Outcome]:
         wanted = [
             row

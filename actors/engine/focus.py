@@ -7,7 +7,7 @@ from itertools import zip_longest
 import torch
 from torch import Tensor
 
-from ringroad.actors.engine.cache import Span
+from ringroad.actors.engine.cache import Cache, Span
 from ringroad.actors.engine.model import Model
 from ringroad.actors.engine.pool import BLOCK
 from ringroad.actors.engine.views import Past, View
@@ -29,7 +29,7 @@ class Focus:
         self._looked: int | None = None  # tokens there were then
         self._chosen: list[int] = []
 
-    def part(self, model: Model, at: Span, tokens: Tensor, positions: Tensor) -> Span:
+    def part(self, model: Model, at: Span[Cache], tokens: Tensor, positions: Tensor) -> Span[Cache]:
         """The span over what its rows are to see: the same where that is everything.
 
         tokens, positions: [rows] of the pass that it is of.
@@ -54,7 +54,7 @@ def _seeing(past: Past, now: Sequence[float]) -> Past:
     return replace(past, now=now, ever=ever)
 
 
-def shares(model: Model, at: Span, tokens: Tensor, positions: Tensor) -> list[float]:
+def shares(model: Model, at: Span[Cache], tokens: Tensor, positions: Tensor) -> list[float]:
     """How the attention of a span's rows in the middle layer is shared among the full blocks of its cache.
 
     The layers below are computed for it, over all of the text. Exact for that layer, its heads and these rows

@@ -1,14 +1,17 @@
 """One decoder definition for the Llama, Qwen2, Qwen3 and Mistral families."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from ringroad.actors.engine.cache import Cache, Kept
 from ringroad.actors.engine.cache import Span as Span
 from ringroad.actors.engine.paged import Paged
+from ringroad.actors.engine.pool import Pool
 from ringroad.actors.engine.weights import Shape, Weights
 from ringroad.kernels import linear, native
 from ringroad.kernels.attention import attend, tiled, visible
@@ -31,6 +34,30 @@ class Layer:
     ffn_norm: Tensor
     gate_up: Linear  # gives silu(gate) * up
     down: Linear
+
+
+# Of a layer's queries, keys and values [rows, heads or kv_heads, head_dim], all rotated: what they see,
+# [rows, heads * head_dim].
+Attention = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+
+
+class Decoder(Protocol):
+    """A model as an engine rents it: on one device, or on a ring of them."""
+
+    shape: Shape
+    kernels: Kernels | None
+
+    def pool(self, max_bytes: int) -> Any:
+        """Memory for keys and values, of which `held` blocks are held and `idle` ones kept for later."""
+
+    def cache(self, pool: Any, expected: int) -> Kept:
+        """Room in it for a text that may come to so many tokens."""
+
+    def forward(self, tokens: Tensor, positions: Tensor, spans: Sequence[Span[Any]]) -> Tensor:
+        """Hidden states [rows, width] after the final norm."""
+
+    def logits(self, hidden: Tensor, vocabulary: int | None = None) -> Tensor:
+        """[rows, vocabulary] of hidden states."""
 
 
 class Model:
@@ -77,8 +104,16 @@ class Model:
                 )
             )
 
+    def pool(self, max_bytes: int) -> Pool:
+        """Memory for keys and values of this model."""
+        return Pool(self.shape, self.dtype, self.device, max_bytes)
+
+    def cache(self, pool: Pool, expected: int) -> Cache:
+        """Room in it for a text."""
+        return Cache(pool)
+
     def forward(
-        self, tokens: Tensor, positions: Tensor, spans: Sequence[Span], depth: int | None = None
+        self, tokens: Tensor, positions: Tensor, spans: Sequence[Span[Cache]], depth: int | None = None
     ) -> Tensor:
         """Hidden states [rows, width] after the final norm, of tokens and positions [rows] int64 on the CPU.
 
@@ -94,14 +129,21 @@ class Model:
                 for at in spans
             ]
             return self._native.forward(rows, positions, branches, depth)
-        masks = [self._mask(at) for at in spans]
+        return self._through(rows, positions, _Own(self, spans), depth)
+
+    def attended(self, tokens: Tensor, positions: Tensor, attention: Attention) -> Tensor:
+        """As `forward`, of rows whose keys and values are somebody else's to keep and to look through."""
+        return self._through(self.embedding[tokens.to(self.device)], positions, attention, None)
+
+    def _through(self, rows: Tensor, positions: Tensor, attention: Attention, depth: int | None) -> Tensor:
         cos, sin = (table[positions.to(self.device)] for table in (self.cos, self.sin))
         for at, layer in enumerate(self.layers[:depth]):
-            rows = rows + self._attention(at, layer, rows, cos, sin, spans, masks)
+            query, key, value = self._heads(layer, rows, cos, sin)
+            rows = rows + layer.out(attention(at, query, key, value))
             rows = rows + layer.down(layer.gate_up(rms_norm(rows, layer.ffn_norm, self.shape.eps)))
         return rms_norm(rows, self.final_norm, self.shape.eps)
 
-    def queries(self, tokens: Tensor, positions: Tensor, spans: Sequence[Span], depth: int) -> Tensor:
+    def queries(self, tokens: Tensor, positions: Tensor, spans: Sequence[Span[Cache]], depth: int) -> Tensor:
         """What the layer at `depth` asks with, of rows as `forward` takes them: [rows, heads, head_dim].
 
         The layers before it write their keys and values, as in the pass that will write them again.
@@ -124,38 +166,15 @@ class Model:
             self._leading[vocabulary] = linear.leading(self.head, vocabulary)
         return self._leading[vocabulary](hidden)[:, :vocabulary]
 
-    def _mask(self, at: Span) -> Tensor:
-        """What a span's rows may see, as attention wants it."""
-        count, parents = at.stop - at.start, None if at.parents is None else list(at.parents)
-        mask = visible(at.cache.length, parents, count, self.dtype).to(self.device)
-        return tiled(mask, self.shape.heads // self.shape.kv_heads)
-
-    def _attention(
-        self,
-        depth: int,
-        layer: Layer,
-        rows: Tensor,
-        cos: Tensor,
-        sin: Tensor,
-        spans: Sequence[Span],
-        masks: Sequence[Tensor],
-    ) -> Tensor:
+    def _heads(self, layer: Layer, rows: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of a layer's rows, normed where the model norms them, and rotated."""
         s = self.shape
         normed = rms_norm(rows, layer.attention_norm, s.eps)
         heads = layer.qkv(normed).view(len(rows), s.heads + 2 * s.kv_heads, s.head_dim)
         query, key, value = torch.split(heads, [s.heads, s.kv_heads, s.kv_heads], dim=1)
         if layer.query_norm is not None and layer.key_norm is not None:
             query, key = rms_norm(query, layer.query_norm, s.eps), rms_norm(key, layer.key_norm, s.eps)
-        query, key = rotate(query, cos, sin), rotate(key, cos, sin)
-        seen = [
-            attend(
-                query[at.start : at.stop],
-                *at.cache.write(depth, key[at.start : at.stop], value[at.start : at.stop]),
-                mask,
-            )
-            for at, mask in zip(spans, masks, strict=True)
-        ]
-        return layer.out(seen[0] if len(seen) == 1 else torch.cat(seen))
+        return rotate(query, cos, sin), rotate(key, cos, sin), value
 
     def _read(self, name: str, dtype: torch.dtype) -> Tensor:
         return self._weights.read(name, dtype).to(self.device)
@@ -200,3 +219,26 @@ class Model:
         """Tensors one after another as codes, where all of them are kept in the same way."""
         found = [codes for name in names if (codes := self._weights.codes(name)) is not None]
         return joined(found) if len(found) == len(names) else None
+
+
+class _Own:
+    """Attention over caches on the model's own device."""
+
+    def __init__(self, model: Model, spans: Sequence[Span[Cache]]) -> None:
+        self._spans = spans
+        self._masks: list[Tensor] = []
+        for at in spans:
+            count, parents = at.stop - at.start, None if at.parents is None else list(at.parents)
+            mask = visible(at.cache.length, parents, count, model.dtype).to(model.device)
+            self._masks.append(tiled(mask, model.shape.heads // model.shape.kv_heads))
+
+    def __call__(self, depth: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        seen = [
+            attend(
+                query[at.start : at.stop],
+                *at.cache.write(depth, key[at.start : at.stop], value[at.start : at.stop]),
+                mask,
+            )
+            for at, mask in zip(self._spans, self._masks, strict=True)
+        ]
+        return seen[0] if len(seen) == 1 else torch.cat(seen)

@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from ringroad.actors.engine.cache import Span
+from ringroad.actors.engine.cache import Cache, Span
 from ringroad.actors.engine.pool import BLANK, BLOCK, Pool
 from ringroad.kernels.triton.batch import WORD, Inputs, ancestry, lineage
 from ringroad.kernels.triton.decoder import PagedDecoder
@@ -29,7 +29,7 @@ class Paged:
         self._steps: WeakKeyDictionary[Pool, dict[int | None, Recorded]] = WeakKeyDictionary()
 
     def forward(
-        self, tokens: Tensor, positions: Tensor, spans: Sequence[Span], depth: int | None = None
+        self, tokens: Tensor, positions: Tensor, spans: Sequence[Span[Cache]], depth: int | None = None
     ) -> Tensor:
         """As `Model.forward`. What it returns for few rows, the next such call overwrites on a GPU."""
         pool, rows = spans[0].cache.pool, len(tokens)
@@ -50,7 +50,7 @@ def _run(decoder: PagedDecoder, cache: Tensor, depth: int | None, *inputs: Tenso
     return (decoder.forward(cache, Inputs(*inputs), depth=depth),)
 
 
-def _inputs(tokens: Tensor, positions: Tensor, spans: Sequence[Span], most: int) -> Inputs:
+def _inputs(tokens: Tensor, positions: Tensor, spans: Sequence[Span[Cache]], most: int) -> Inputs:
     """A step on the CPU, padded: what is left over of its rows is of a last session, and sees nothing."""
     rows, sessions = len(tokens), len(spans)
     height, count = rows, sessions

@@ -9,8 +9,8 @@ from array import array
 from collections.abc import Sequence
 from hashlib import blake2b
 
-from ringroad.actors.engine.cache import Cache
-from ringroad.actors.engine.pool import BLOCK, Pool
+from ringroad.actors.engine.cache import Kept
+from ringroad.actors.engine.pool import BLOCK
 
 
 def key(before: bytes, tokens: Sequence[int]) -> bytes:
@@ -21,10 +21,9 @@ def key(before: bytes, tokens: Sequence[int]) -> bytes:
 class Prefix:
     """The tokens in a cache. Every change of the cache is told here, too."""
 
-    def __init__(self, cache: Cache, pool: Pool) -> None:
+    def __init__(self, cache: Kept) -> None:
         self.tokens: list[int] = []
         self._cache = cache
-        self._pool = pool
         self._keys: list[bytes] = []  # of the first blocks, as far as they are known
         # From this place on keys and values were computed beside another branch of a tree: in fp32
         # their last bits may be their own (docs/decisions/0001), so nobody else gets them.
@@ -71,7 +70,7 @@ class Prefix:
         blocks: list[int] = []
         while (len(self._keys) + 1) * BLOCK <= len(text):
             name = self._next_key(text)
-            block = self._pool.find(name)
+            block = self._cache.find(len(self._keys), name)
             if block is None:
                 break
             blocks.append(block)
@@ -86,7 +85,7 @@ class Prefix:
 
     def _next_key(self, text: Sequence[int]) -> bytes:
         at = len(self._keys) * BLOCK
-        return key(self._keys[-1] if self._keys else b"", text[at : at + BLOCK])
+        return key(self._keys[-1] if self._keys else self._cache.root, text[at : at + BLOCK])
 
     def _branched(self, start: int, order: Sequence[int]) -> None:
         first = next((i for i, node in enumerate(order) if node != i), None)

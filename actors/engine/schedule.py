@@ -96,7 +96,7 @@ class Schedule:
     def _place(self, work: Work, step: Step, givers: Iterator[str]) -> bool:
         """Plans a work if there is room for it."""
         try:
-            self._engine.reserve(work.session, len(work.tokens), givers)
+            self._engine.reserve(work, givers)
         except CacheFull as full:
             if not step.works:  # and so nobody else keeps anything
                 step.refused[work.session] = str(full)

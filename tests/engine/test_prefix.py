@@ -196,10 +196,10 @@ def test_who_gives_way_loses_its_cache_and_no_more_do_than_must() -> None:
     engine = opened("a", "b", "c", "d", blocks=3)
     for session in "bcd":
         engine.step([Work(session, prompt(5, ord(session)))])
-    engine.reserve("a", 2 * BLOCK, givers=iter("dcb"))
+    engine.reserve(Work("a", [0] * 2 * BLOCK), givers=iter("dcb"))
     assert [engine.length(session) for session in "bcd"] == [5, 0, 0]
     with pytest.raises(CacheFull):
-        engine.reserve("a", 4 * BLOCK, givers=iter("b"))
+        engine.reserve(Work("a", [0] * 4 * BLOCK), givers=iter("b"))
     assert engine.length("b") == 0
 
 

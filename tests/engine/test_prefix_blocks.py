@@ -84,7 +84,7 @@ class Blocks(RuleBasedStateMachine):
 
     def _open(self, name: str) -> None:
         cache = Cache(self.pool)
-        self.lines[name] = Line(cache, Prefix(cache, self.pool))
+        self.lines[name] = Line(cache, Prefix(cache))
 
     def _within_bounds(self, name: str, rows: int, act: Callable[[], None]) -> bool:
         """Acts; it may fail only where there is no room, and then changes nothing."""

@@ -1,0 +1,103 @@
+"""The engines of a ring: the first rank's, which a role rents, and those that do as it does."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+from msgspec.msgpack import encode
+from torch import Tensor
+
+from ringroad.actors.engine.cache import Kept, Span
+from ringroad.actors.engine.engine import Engine, Outcome, Work
+from ringroad.actors.engine.ring import calls
+from ringroad.actors.engine.ring.model import RingModel
+from ringroad.actors.errors import CacheFull
+from ringroad.actors.messages import Sampling
+from ringroad.kernels.head import Head
+from ringroad.kernels.ring.communicator import RingBroken
+
+
+class FirstEngine(Engine):
+    """An engine that has the other ranks do what it does. Not before a step, which all take part in: what
+    comes before goes with it."""
+
+    def __init__(
+        self, model: RingModel, cache_bytes: int, tell: Callable[[bytes], None], head: Head | None = None
+    ) -> None:
+        super().__init__(model, cache_bytes, head)
+        self._tell = tell
+        self._untold: list[calls.Call] = []
+        self._inside = False
+
+    def open(self, session: str, sampling: Sampling, expected: int = 0) -> None:
+        with self._told(calls.Open(session, sampling, expected)):
+            super().open(session, sampling, expected)
+
+    def close(self, session: str) -> None:
+        with self._told(calls.Close(session)):
+            super().close(session)
+
+    def adopt(self, session: str, text: Sequence[int]) -> int:
+        with self._told(calls.Adopt(session, text)):
+            return super().adopt(session, text)
+
+    def reserve(self, work: Work, givers: Iterable[str] = ()) -> None:
+        givers = list(givers)
+        with self._told(calls.Reserve(work, givers)):
+            super().reserve(work, givers)
+
+    def settle(self, session: str, length: int) -> None:
+        with self._told(calls.Settle(session, length)):
+            super().settle(session, length)
+
+    def truncate(self, session: str, length: int) -> None:
+        with self._told(calls.Truncate(session, length)):
+            super().truncate(session, length)
+
+    def keep(self, session: str, path: Sequence[int]) -> None:
+        with self._told(calls.Keep(session, list(path))):
+            super().keep(session, path)
+
+    def step(self, batch: Sequence[Work]) -> list[Outcome]:
+        """As an engine's. Raises RingBroken, after which nothing here is of use."""
+        with self._told(calls.Step(list(batch))):
+            self._tell(encode(self._untold))
+            self._untold.clear()
+            return self._stepped(batch)
+
+    def _stepped(self, batch: Sequence[Work]) -> list[Outcome]:
+        try:
+            return super().step(batch)
+        except CacheFull:
+            raise  # before anything was sent, and at all ranks alike
+        except RingBroken:
+            raise
+        except Exception as error:  # the others have kept what this one has not
+            raise RingBroken(0, f"{type(error).__name__} in a step") from error
+
+    @contextmanager
+    def _told(self, call: calls.Call) -> Iterator[None]:
+        """Only what the role calls: what a call makes of it, the others do by themselves."""
+        outer = not self._inside
+        if outer:
+            self._untold.append(call)
+        self._inside = True
+        try:
+            yield
+        finally:
+            self._inside = not outer
+
+
+class OtherEngine(Engine):
+    """An engine that computes its rows, and draws nothing."""
+
+    def follow(self, told: Iterator[bytes]) -> None:
+        """Does what it is told, to the end of it. Raises RingBroken."""
+        for message in told:
+            for call in calls.CALLS.decode(message):
+                with suppress(CacheFull):  # as at the first rank
+                    call.apply(self)
+
+    def _answer(
+        self, batch: Sequence[Work], spans: Sequence[Span[Kept]], hidden: Tensor, positions: Tensor
+    ) -> list[Outcome]:
+        return [Outcome([]) for _ in batch]
