@@ -12,6 +12,7 @@ from ringroad.actors.channel import Hub, Spoke
 from ringroad.actors.role import Role
 from ringroad.actors.router.config import RouterConfig
 from ringroad.actors.router.router import Router
+from ringroad.kernels.ring.communicator import RingBroken
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,8 @@ def run_role(role: Role, spoke: Spoke, stop: threading.Event) -> None:
         began = time.monotonic()
         try:
             answers = role.step()
+        except RingBroken:
+            raise
         except Exception:  # the outer edge: one bad session must not end the others
             log.exception("a step failed")
             answers = role.rescue()

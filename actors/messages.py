@@ -151,6 +151,7 @@ class Open(Message, frozen=True):
     session: str
     epoch: int
     sampling: Sampling
+    expected: int = 0  # tokens that its text may come to, the prompt included
 
 
 class Draft(Message, frozen=True):

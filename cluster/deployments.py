@@ -8,9 +8,12 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ray import serve
+from ray.serve.config import GangSchedulingConfig
+from ray.serve.gang import GangContext
 from ray.serve.handle import DeploymentHandle
 
 from ringroad.actors.channel import AsyncSpoke, Hub, Spoke
@@ -19,14 +22,17 @@ from ringroad.actors.gateway.config import Pair, Policies
 from ringroad.actors.gateway.server import Gateway
 from ringroad.actors.head.config import HeadConfig
 from ringroad.actors.hosting import run_role, run_router
+from ringroad.actors.role import Role
 from ringroad.actors.router.policies import LEARNED, offered
 from ringroad.actors.tokenizer import Tokenizer
 from ringroad.actors.verifier.config import VerifierConfig
+from ringroad.actors.verifier.verifier import Verifier
+from ringroad.cluster import gangs
 from ringroad.cluster.config import ClusterConfig
 from ringroad.cluster.heads import card_of
 from ringroad.cluster.loopback import bind_serve_to_loopback
 from ringroad.cluster.models import locate
-from ringroad.cluster.roles import RoleConfig, build, context, place, threads_of
+from ringroad.cluster.roles import RoleConfig, build, build_rank, context, place, threads_of
 from ringroad.cluster.version import version
 
 log = logging.getLogger(__name__)
@@ -86,10 +92,17 @@ class RouterDeployment:
             run_router(self._hub, config.router, stop, known)
 
         self._worker = Worker(work)
+        self._meetings: dict[str, str] = {}
 
     def address(self) -> str:
         """Where roles connect."""
         return self._hub.address
+
+    def meeting(self, gang: str, where: str) -> str:
+        """Where the ranks of a gang meet; its first rank says it."""
+        if where:
+            self._meetings[gang] = where
+        return self._meetings.get(gang, "")
 
     def check_health(self) -> None:
         """Asked by Serve."""
@@ -111,16 +124,36 @@ class RoleDeployment:
             address: str = router.address.remote().result(timeout_s=LOCATE_SECONDS)
             return address
 
-        def work(ready: threading.Event, stop: threading.Event) -> None:
-            if mine.cores:
-                os.sched_setaffinity(0, mine.cores)  # before torch starts threads that inherit it
-            role = build(config, mine)
+        def meeting(gang: str, at: str) -> str:
+            known: str = router.meeting.remote(gang, at).result(timeout_s=LOCATE_SECONDS)
+            return known
+
+        def speak(role: Role, ready: threading.Event, stop: threading.Event) -> None:
             spoke = Spoke(where, role.hello, place(mine))
             ready.set()
             run_role(role, spoke, stop)
             spoke.close()
 
-        self._worker = Worker(work)
+        def work(ready: threading.Event, stop: threading.Event) -> None:
+            if mine.cores:
+                os.sched_setaffinity(0, mine.cores)  # before torch starts threads that inherit it
+            speak(build(config, mine), ready, stop)
+
+        def work_in_gang(gang: GangContext, ready: threading.Event, stop: threading.Event) -> None:
+            assert isinstance(mine, VerifierConfig)
+            own = gangs.of_rank(mine, gang.rank)
+            if own.cores:
+                os.sched_setaffinity(0, own.cores)
+            joined, rank = build_rank(own, lambda: gangs.join(own, config.host, gang, meeting))
+            if isinstance(rank, Verifier):
+                speak(rank, ready, stop)
+            else:
+                ready.set()
+                rank.follow(joined.heard(stop))
+            joined.close()
+
+        gang = gangs.context()
+        self._worker = Worker(work if gang is None else partial(work_in_gang, gang))
 
     def check_health(self) -> None:
         """Asked by Serve."""
@@ -182,7 +215,11 @@ def application(config: ClusterConfig) -> serve.Application:
 
     def role(name: str, mine: RoleConfig) -> Any:
         deployment = deployed(
-            name, RoleDeployment, num_replicas=mine.replicas, ray_actor_options=_resources(mine)
+            name,
+            RoleDeployment,
+            num_replicas=mine.replicas * _ranks(mine),
+            ray_actor_options=_resources(mine),
+            gang_scheduling_config=GangSchedulingConfig(gang_size=_ranks(mine)) if _ranks(mine) > 1 else None,
         )
         return deployment.bind(config, mine, router)
 
@@ -195,7 +232,19 @@ def application(config: ClusterConfig) -> serve.Application:
 
 def places(config: ClusterConfig) -> int:
     """How many CPUs the roles ask of Ray, all replicas together."""
-    return sum(mine.replicas * (len(mine.cores) or 1) for mine in _rooms(config).values())
+    return sum(mine.replicas * _ranks(mine) * _cpus(mine) for mine in _rooms(config).values())
+
+
+def _ranks(mine: RoleConfig) -> int:
+    """Processes that are one role together."""
+    return mine.ring.ranks if isinstance(mine, VerifierConfig) else 1
+
+
+def _cpus(mine: RoleConfig) -> int:
+    """Of each of its processes."""
+    if isinstance(mine, VerifierConfig) and mine.ring.cores:
+        return max(map(len, mine.ring.cores))
+    return len(mine.cores) or 1
 
 
 def _rooms(config: ClusterConfig) -> dict[str, RoleConfig]:
@@ -209,5 +258,4 @@ def _rooms(config: ClusterConfig) -> dict[str, RoleConfig]:
 def _resources(mine: RoleConfig) -> dict[str, Any]:
     environment = {"OMP_NUM_THREADS": str(threads_of(mine)), "GOMP_SPINCOUNT": SPIN}
     gpus = mine.gpus if isinstance(mine, HeadConfig) else 0 if mine.device == "cpu" else 1
-    cpus = len(mine.cores) or 1
-    return {"num_cpus": cpus, "num_gpus": gpus, "runtime_env": {"env_vars": environment}}
+    return {"num_cpus": _cpus(mine), "num_gpus": gpus, "runtime_env": {"env_vars": environment}}

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Callable
 
 import torch
 
@@ -14,6 +15,9 @@ from ringroad.actors.drafter.strategies import make as strategy
 from ringroad.actors.drafter.strategy import Ensemble
 from ringroad.actors.engine.engine import Engine
 from ringroad.actors.engine.model import Model
+from ringroad.actors.engine.ring.engine import FirstEngine, OtherEngine
+from ringroad.actors.engine.ring.gang import Gang
+from ringroad.actors.engine.ring.model import RingModel
 from ringroad.actors.engine.views import make as view
 from ringroad.actors.engine.weights import open_weights
 from ringroad.actors.head.config import HeadConfig
@@ -67,7 +71,22 @@ def _check_yarn(config: DrafterConfig | VerifierConfig) -> None:
 
 def build_verifier(config: VerifierConfig) -> Verifier:
     """The large model, loaded. Raises ModelError or ModelNotCached."""
-    return Verifier(engine(config), config.model, config.prefill_chunk, config.step_tokens)
+    return _verifier(engine(config), config)
+
+
+def build_rank(config: VerifierConfig, join: Callable[[], Gang]) -> tuple[Gang, Verifier | OtherEngine]:
+    """The large model, loaded, in its gang: the first rank is the verifier, others do as it does. Raises
+    ModelError, ModelNotCached or RingBroken."""
+    loaded = model(config)
+    gang = join()  # only now, when nobody keeps the others waiting
+    ring = RingModel(loaded, gang.ring, config.ring.min_tokens, config.ring.schedule)
+    if gang.rank:
+        return gang, OtherEngine(ring, _cache_bytes(config))
+    return gang, _verifier(FirstEngine(ring, _cache_bytes(config), gang.tell), config)
+
+
+def _verifier(rented: Engine, config: VerifierConfig) -> Verifier:
+    return Verifier(rented, config.model, config.prefill_chunk, config.step_tokens)
 
 
 def build_drafter(config: DrafterConfig, head: Head | None = None) -> Role:
@@ -115,6 +134,8 @@ def build(config: ClusterConfig, mine: RoleConfig) -> Role:
 
 def threads_of(mine: RoleConfig) -> int:
     """How many threads a role computes with. A head's million weights are not worth a second one."""
+    if isinstance(mine, VerifierConfig) and mine.ring.cores and not mine.cores:
+        return max(map(len, mine.ring.cores))  # of a rank
     return len(mine.cores) or (1 if isinstance(mine, HeadConfig) else os.cpu_count() or 1)
 
 
@@ -122,7 +143,9 @@ def place(config: RoleConfig) -> list[str]:
     """Names of the cores or the device that a role computes on: roles that share one take turns."""
     host = socket.gethostname()
     if config.device == "cpu":
-        return [f"{host} core {core}" for core in config.cores or sorted(os.sched_getaffinity(0))]
+        shared = config.ring.cores if isinstance(config, VerifierConfig) else []
+        cores = sorted({core for each in shared for core in each}) or config.cores
+        return [f"{host} core {core}" for core in cores or sorted(os.sched_getaffinity(0))]
     # Ray shows each role its own devices only, all of them numbered from 0.
     return [f"{host} {config.device} of {os.environ.get('CUDA_VISIBLE_DEVICES', 'all')}"]
 
@@ -135,8 +158,16 @@ def engine(
     config: DrafterConfig | VerifierConfig, layers: int | None = None, head: Head | None = None
 ) -> Engine:
     """A model, loaded, of its `layers` the first so many. Raises ModelError or ModelNotCached."""
+    return Engine(model(config, layers), _cache_bytes(config), head)
+
+
+def model(config: DrafterConfig | VerifierConfig, layers: int | None = None) -> Model:
+    """What an engine rents. Raises as `engine`."""
     threads = threads_of(config)
     torch.set_num_threads(threads)
     weights = open_weights(locate(config.model), layers, config.yarn_factor)
-    model = Model(weights, config.weights, threads, config.device)
-    return Engine(model, round(config.cache_gigabytes * 1e9), head)
+    return Model(weights, config.weights, threads, config.device)
+
+
+def _cache_bytes(config: DrafterConfig | VerifierConfig) -> int:
+    return round(config.cache_gigabytes * 1e9)

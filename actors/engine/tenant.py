@@ -22,6 +22,7 @@ from ringroad.actors.messages import (
     Welcome,
 )
 from ringroad.actors.texts import Behind, follow
+from ringroad.kernels.ring.communicator import RingBroken
 
 log = logging.getLogger(__name__)
 
@@ -92,10 +93,10 @@ class Tenant(Generic[Ask]):
     def receive(self, message: Message) -> None:
         """Takes in one message from the router."""
         match message:
-            case Open(session=session, epoch=epoch, sampling=sampling):
+            case Open(session=session, epoch=epoch, sampling=sampling, expected=expected):
                 self._drop(session)
                 self._held[session] = Held(epoch)
-                self._engine.open(session, sampling)
+                self._engine.open(session, sampling, expected)
             case Close(session=session):
                 self._drop(session)
             case Welcome(router=router) if router != self._router:
@@ -118,6 +119,8 @@ class Tenant(Generic[Ask]):
         for task in list(self._tasks.values()):
             try:
                 answers += self._compute([task])
+            except RingBroken:
+                raise  # no session is at fault, and none can go on here
             except Exception as error:  # any: the session is given up for it
                 log.exception("a session is given up")
                 answers.append(Failed(task.ask.session, task.ask.epoch, f"{type(error).__name__} in a step"))

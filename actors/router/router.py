@@ -239,7 +239,7 @@ class Router:
     def _carry_out(self, name: str, running: Running, action: events.Action) -> None:
         match action:
             case events.OpenPeer(role, epoch):
-                self._tell(running, role, Open(name, epoch, running.sampling))
+                self._tell(running, role, Open(name, epoch, running.sampling, running.state.limit))
             case events.AskDraft(epoch, base, budget, until):
                 state, tokens = running.state, running.tokens[base:]
                 rest = running.successors, self._outcomes(name, running, len(tokens)), list(state.stops)

@@ -1,8 +1,30 @@
 """What an operator may set about a verifier."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class RingConfig(BaseModel):
+    """Ranks that share long texts, each with all weights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ranks: int = Field(default=1, ge=1, le=64)
+    # Texts that may come to so many tokens, the answer included, go round the ring; others stay on one rank.
+    min_tokens: int = Field(default=8192, ge=1)
+    # What moves round: keys and values, or queries and what they saw; "auto": whatever is fewer bytes.
+    schedule: Literal["auto", "pass_kv", "pass_q"] = "auto"
+    # The processor's cores of each rank; empty: all of them for every rank.
+    cores: list[list[int]] = []
+    # How long a rank waits for another until it takes it for lost. Then all of them begin anew.
+    timeout_seconds: float = Field(default=10.0, gt=0)
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.cores and len(self.cores) != self.ranks:
+            raise ValueError(f"cores: of {len(self.cores)} ranks, not {self.ranks}")
+        return self
 
 
 class VerifierConfig(BaseModel):
@@ -25,3 +47,11 @@ class VerifierConfig(BaseModel):
     step_tokens: int = Field(default=256, ge=16)
     # The most that keys and values take, those kept for texts that begin alike included; in 10^9 bytes.
     cache_gigabytes: float = Field(default=2.0, gt=0)
+    # A ring of such verifiers, for texts that are long.
+    ring: RingConfig = RingConfig()
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.cores and self.ring.ranks > 1:
+            raise ValueError("cores: each rank has its own, in ring.cores")
+        return self

@@ -38,9 +38,14 @@ class Pools:
         """Blocks that nobody holds, kept for a text with the same beginning."""
         return sum(pool.idle for pool in self.each)
 
+    @property
+    def capacity(self) -> int:
+        """Blocks that the longest text may have, which all ranks share."""
+        return len(self.each) * self.each[0].capacity
+
     def shards(self, together: bool) -> "Shards":
         """Room for a text: `together` on all ranks, or on the one that holds least."""
-        if together:
+        if together and len(self.each) > 1:
             return Shards(self.each, dealt(len(self.each), BLOCK), b"ring")
         least = min(range(len(self.each)), key=lambda rank: self.each[rank].held)
         return Shards(self.each, alone(least, len(self.each)), b"")
@@ -53,8 +58,8 @@ class Shards:
     """
 
     def __init__(self, pools: Sequence[Pool], layout: Layout, root: bytes) -> None:
-        """`root`: texts of another layout have other last bits, since their attention is merged from other
-        parts."""
+        """`root`: names the layout, since texts of another one have other last bits: their attention is
+        merged from other parts. Empty where one rank has everything."""
         self.length = 0
         self.root = root
         self.layout = layout
@@ -65,7 +70,7 @@ class Shards:
     @property
     def together(self) -> bool:
         """Whether more than one rank has a part."""
-        return self.layout.owner(0) != self.layout.owner(BLOCK)
+        return bool(self.root)
 
     def owners(self, positions: Sequence[int]) -> list[int]:
         """The ranks of some positions."""

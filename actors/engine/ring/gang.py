@@ -1,0 +1,68 @@
+"""The processes of a ring: how they meet, how the first tells the others what to do, and how they part."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from threading import Event
+
+import torch.distributed as dist
+import zmq
+from torch.distributed.distributed_c10d import Store
+
+from ringroad.kernels.ring.communicator import Group, RingBroken
+
+POLL_MS = 200  # how soon a rank that waits for word notices that it should stop
+MEET_SECONDS = 300.0  # others may have to load their model first
+
+
+class Gang:
+    """One process's place in a ring. A process is in one gang, once."""
+
+    def __init__(self, store: Store, rank: int, ranks: int, host: str, backend: str, timeout: float) -> None:
+        """Waits for all others. `store`: where they meet; `host`: where the first one is heard from. A rank
+        that is silent for `timeout` seconds breaks the ring. Raises RingBroken."""
+        self.rank, self.ranks = rank, ranks
+        self._context = zmq.Context()
+        self._lines: list[zmq.Socket[bytes]] = []
+        try:
+            self._connect(store, host)
+            wait = timedelta(seconds=MEET_SECONDS)
+            dist.init_process_group(backend, store=store, rank=rank, world_size=ranks, timeout=wait)
+        except (dist.DistError, RuntimeError) as error:
+            raise RingBroken(None, f"the ranks have not met: {error}") from error
+        group = dist.group.WORLD
+        assert group is not None
+        dist.barrier()  # NCCL wants one collective before messages between two
+        self.ring = Group(group, timeout)
+
+    def tell(self, message: bytes) -> None:
+        """To all other ranks, in this order."""
+        for line in self._lines:
+            line.send(message)
+
+    def heard(self, stop: Event) -> Iterator[bytes]:
+        """What the first rank tells, until `stop` is set."""
+        (line,) = self._lines
+        while not stop.is_set():
+            if line.poll(POLL_MS):
+                yield line.recv()
+
+    def close(self) -> None:
+        """Leaves the gang."""
+        for line in self._lines:
+            line.close(linger=0)
+        self._context.term()
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+    def _connect(self, store: Store, host: str) -> None:
+        if self.rank:
+            line = self._context.socket(zmq.PULL)
+            store.wait([f"line {self.rank}"], timedelta(seconds=MEET_SECONDS))
+            line.connect(store.get(f"line {self.rank}").decode())
+            self._lines.append(line)
+            return
+        for other in range(1, self.ranks):
+            line = self._context.socket(zmq.PUSH)
+            port = line.bind_to_random_port(f"tcp://{host}")
+            store.set(f"line {other}", f"tcp://{host}:{port}")
+            self._lines.append(line)
