@@ -18,47 +18,14 @@ from ringroad.actors.engine.model import Decoder, Model
 from ringroad.actors.engine.pool import BLOCK
 from ringroad.actors.engine.prefix import Prefix
 from ringroad.actors.engine.reading import Rows, read
-from ringroad.actors.engine.siblings import Asked, Siblings
+from ringroad.actors.engine.siblings import Asked
 from ringroad.actors.engine.views import View
+from ringroad.actors.engine.work import Outcome as Outcome
+from ringroad.actors.engine.work import Work as Work
+from ringroad.actors.engine.work import distributions, outcome, vocabulary
 from ringroad.actors.errors import CacheFull
-from ringroad.actors.messages import Features, Sampling
-from ringroad.kernels import sampling as draws
-from ringroad.kernels.head import TOPS, Head, Sight
-
-
-@dataclass(frozen=True)
-class Work:
-    """New tokens of one session: a chain, or a tree where `parents` says so."""
-
-    session: str
-    tokens: Sequence[int]
-    parents: Sequence[int] | None = None  # of each token: an earlier one of these, or -1
-    answers: int = 1  # how many of the tokens, from the last backwards, want an outcome
-    features: bool = False
-    doubts: bool = False  # among the features also what the engine's head says, if it has one
-    sights: bool = False  # what a head elsewhere is to judge by
-    siblings: int = 0  # likeliest next tokens wanted of each answer, its own included
-    successors: int = 0  # likeliest tokens wanted of each answer, whatever is drawn
-    distributions: bool = False  # answered with what a token is drawn from, in place of a draw
-    # The first so many ids are enough to look at, None: all. For guesses: where an answer of the same
-    # step needs more, all its answers see as many. The noise of an id is the same in any case.
-    vocabulary: int | None = None
-    # Whether it may be computed from the part of the text that the engine's view leaves. For guesses; what
-    # is kept of them nobody else gets, and nothing but guesses may follow it.
-    partial: bool = False
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """For each answered token of a Work, in order: the token that follows it, and what was seen."""
-
-    tokens: list[int]
-    features: Features | None = None
-    siblings: Sequence[Siblings] = ()  # as asked, one for each answer
-    successors: Sequence[Sequence[int]] = ()
-    # [answers, vocabulary] fp32, after temperature and truncation; never for a wire.
-    distributions: Tensor | None = field(default=None, compare=False)
-    sights: Sight | None = field(default=None, compare=False)  # goes no further than to a head
+from ringroad.actors.messages import Sampling
+from ringroad.kernels.head import TOPS, Head
 
 
 @dataclass
@@ -242,7 +209,7 @@ class Engine:
         ]
         if not wanted:
             return [Outcome([]) for _ in batch]
-        logits = self.model.logits(hidden[wanted], _vocabulary(batch))
+        logits = self.model.logits(hidden[wanted], vocabulary(batch))
         places = iter((positions[wanted] + 1).tolist())
         asked = [
             Asked(self._sessions[work.session].sampling, next(places), work.siblings)
@@ -257,9 +224,9 @@ class Engine:
             at += work.answers
             if work.distributions:
                 sampling = self._sessions[work.session].sampling
-                outcomes.append(Outcome([], distributions=_distributions(logits[mine], sampling)))
+                outcomes.append(Outcome([], distributions=distributions(logits[mine], sampling)))
             else:
-                outcomes.append(_outcome(work, rows.of(mine)))
+                outcomes.append(outcome(work, rows.of(mine)))
         return outcomes
 
     def _read(self, batch: Sequence[Work], logits: Tensor, asked: Sequence[Asked], hidden: Tensor) -> Rows:
@@ -271,37 +238,3 @@ class Engine:
         if looked_at:
             rows = rows.looked_at(hidden)
         return rows if self._head is None else rows.judged(self._head, doubted)
-
-
-def _vocabulary(batch: Sequence[Work]) -> int | None:
-    """How many ids the answers of a step need."""
-    needed = [work.vocabulary for work in batch if work.answers]
-    known = [count for count in needed if count is not None]
-    return max(known) if len(known) == len(needed) else None
-
-
-def _outcome(work: Work, rows: Rows) -> Outcome:
-    """Of a Work's answered rows: what was surveyed, and the tokens drawn."""
-    if not work.answers:
-        return Outcome([])
-    return Outcome(
-        rows.tokens,
-        rows.features(work.doubts) if work.features else None,
-        rows.found if work.siblings else (),
-        rows.seen.ids[:, : work.successors].tolist() if work.successors else (),
-        sights=rows.sight if work.sights else None,
-    )
-
-
-def _distributions(logits: Tensor, sampling: Sampling) -> Tensor:
-    rows = [
-        draws.distribution(
-            row,
-            temperature=sampling.temperature,
-            top_k=sampling.top_k,
-            top_p=sampling.top_p,
-            min_p=sampling.min_p,
-        )
-        for row in logits
-    ]
-    return torch.stack(rows)

@@ -182,7 +182,7 @@ def slow_shares(text: list[int], cached: int) -> list[float]:
 def test_shares_are_those_of_the_middle_layer(kind: Kind) -> None:
     engine = opened(kind)
     cache = engine._sessions["s"].cache
-    engine.reserve("s", 1)
+    engine.reserve(Work("s", [0]))
     with torch.inference_mode():
         at = Span(cache, 0, 1)
         found = focus.shares(engine.model, at, torch.tensor([9]), torch.tensor([len(TEXT)]))

@@ -1,4 +1,4 @@
-"""A ring of engines in threads, and the one engine that its text has to equal."""
+"""Rings of engines in threads."""
 
 import queue
 from collections.abc import Iterator
@@ -8,28 +8,38 @@ from contextlib import contextmanager
 from ringroad.actors.engine.model import Model
 from ringroad.actors.engine.ring.engine import FirstEngine, OtherEngine
 from ringroad.actors.engine.ring.model import RingModel
+from ringroad.kernels.ring.communicator import Counted
 from tests.kernels.ring.threads import rings
 
 
+class Ring:
+    """The engines of a ring, and what they sent."""
+
+    def __init__(self, model: Model, ranks: int, min_tokens: int, cache_bytes: int, schedule: str) -> None:
+        self.sent = [Counted(end) for end in rings(ranks)]
+        ends = [RingModel(model, end, min_tokens, schedule) for end in self.sent]
+        self.lines: list[queue.SimpleQueue[bytes]] = [queue.SimpleQueue() for _ in range(1, ranks)]
+        self.others = [OtherEngine(end, cache_bytes) for end in ends[1:]]
+        self.first = FirstEngine(ends[0], cache_bytes, self.tell)
+
+    def tell(self, message: bytes) -> None:
+        """To all ranks but the first."""
+        for line in self.lines:
+            line.put(message)
+
+
 @contextmanager
-def gang(model: Model, ranks: int, min_tokens: int = 0, cache_bytes: int = 10**7) -> Iterator[FirstEngine]:
-    """The first of `ranks` engines, the others of which do as it does on threads of their own."""
-    ends = [RingModel(model, end, min_tokens) for end in rings(ranks)]
-    lines: list[queue.SimpleQueue[bytes]] = [queue.SimpleQueue() for _ in range(1, ranks)]
-    others = [OtherEngine(end, cache_bytes) for end in ends[1:]]
+def ring(
+    model: Model, ranks: int, min_tokens: int = 0, cache_bytes: int = 10**7, schedule: str = "auto"
+) -> Iterator[Ring]:
+    """A ring whose other ranks follow the first on threads of their own."""
+    found = Ring(model, ranks, min_tokens, cache_bytes, schedule)
     with ThreadPoolExecutor(ranks) as pool:
-        following = [
-            pool.submit(other.follow, iter(line.get, b"")) for other, line in zip(others, lines, strict=True)
-        ]
-
-        def tell(message: bytes) -> None:
-            for line in lines:
-                line.put(message)
-
+        pairs = zip(found.others, found.lines, strict=True)
+        following = [pool.submit(other.follow, iter(line.get, b"")) for other, line in pairs]
         try:
-            yield FirstEngine(ends[0], cache_bytes, tell)
+            yield found
         finally:
-            for line in lines:
-                line.put(b"")
+            found.tell(b"")
         for each in following:
             each.result()
