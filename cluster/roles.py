@@ -17,7 +17,7 @@ from ringroad.actors.engine.engine import Engine
 from ringroad.actors.engine.model import Model
 from ringroad.actors.engine.ring.engine import FirstEngine, OtherEngine
 from ringroad.actors.engine.ring.gang import Gang
-from ringroad.actors.engine.ring.model import RingModel
+from ringroad.actors.engine.ring.model import RingModel, Way
 from ringroad.actors.engine.views import make as view
 from ringroad.actors.engine.weights import open_weights
 from ringroad.actors.head.config import HeadConfig
@@ -33,6 +33,7 @@ from ringroad.cluster.heads import located
 from ringroad.cluster.models import locate
 from ringroad.kernels.head import Head
 from ringroad.kernels.native import BLOCK
+from ringroad.kernels.ring.cost import Device, Link
 
 RoleConfig = DrafterConfig | VerifierConfig | HeadConfig
 
@@ -79,7 +80,10 @@ def build_rank(config: VerifierConfig, join: Callable[[], Gang]) -> tuple[Gang, 
     ModelError, ModelNotCached or RingBroken."""
     loaded = model(config)
     gang = join()  # only now, when nobody keeps the others waiting
-    ring = RingModel(loaded, gang.ring, config.ring.min_tokens, config.ring.schedule)
+    rates = config.ring
+    link = Link(rates.link_gigabytes * 1e9, rates.link_microseconds * 1e-6)
+    way = Way(rates.schedule, link, Device(rates.gigaflops * 1e9, rates.memory_gigabytes * 1e9))
+    ring = RingModel(loaded, gang.ring, gang.back, rates.min_tokens, way)
     if gang.rank:
         return gang, OtherEngine(ring, _cache_bytes(config))
     return gang, _verifier(FirstEngine(ring, _cache_bytes(config), gang.tell), config)

@@ -13,8 +13,13 @@ class RingConfig(BaseModel):
     ranks: int = Field(default=1, ge=1, le=64)
     # Texts that may come to so many tokens, the answer included, go round the ring; others stay on one rank.
     min_tokens: int = Field(default=8192, ge=1)
-    # What moves round: keys and values, or queries and what they saw; "auto": whatever is fewer bytes.
-    schedule: Literal["auto", "pass_kv", "pass_q"] = "auto"
+    # What moves round: keys and values, or queries and what they saw; "auto": what the cost model takes for
+    # fastest (docs/scale.md), by these figures of one rank. bench/ring.py measures them.
+    schedule: Literal["auto", "pass_kv", "pass_q", "token_ring"] = "auto"
+    link_gigabytes: float = Field(default=2.0, gt=0)  # sent in a second
+    link_microseconds: float = Field(default=500.0, ge=0)  # of a message of no bytes
+    gigaflops: float = Field(default=12.0, gt=0)  # of attention
+    memory_gigabytes: float = Field(default=2.5, gt=0)  # of keys and values read in a second
     # The processor's cores of each rank; empty: all of them for every rank.
     cores: list[list[int]] = []
     # How long a rank waits for another until it takes it for lost. Then all of them begin anew.

@@ -29,6 +29,7 @@ class Dealt:
     cache: Shards
     rows: list[list[int]]  # of each rank: rows of the step
     start: int  # the session's first
+    chain: bool  # and no tree
     sees: Tensor  # [rows, rows] bool: which of the session's new tokens each sees
 
     def keys(self, rank: int) -> int:
@@ -51,14 +52,20 @@ def deal(span: Span[Shards], positions: Sequence[int]) -> Dealt:
     for row, owner in enumerate(span.cache.owners(positions), span.start):
         rows[owner].append(row)
     parents = None if span.parents is None else list(span.parents)
-    return Dealt(span.cache, rows, span.start, visible(0, parents, count, torch.float32)[:, :count] == 0)
+    return Dealt(
+        span.cache,
+        rows,
+        span.start,
+        parents is None,
+        visible(0, parents, count, torch.float32)[:, :count] == 0,
+    )
 
 
 class Together:
     """Sessions of a step whose rows and keys are gone through at once, as one text after another."""
 
     def __init__(self, sessions: Sequence[Dealt], ranks: int) -> None:
-        self._sessions = sessions
+        self.sessions = sessions
         self._masks: dict[tuple[int, int, int], Tensor] = {}
         self.rows = [[row for each in sessions for row in each.rows[rank]] for rank in range(ranks)]
         self.sizes = [sum(each.keys(rank) for each in sessions) for rank in range(ranks)]
@@ -67,7 +74,7 @@ class Together:
         """Writes a rank's own new keys and values [rows, kv_heads, dim]; returns all that it has, text after
         text: [2, n, kv_heads, dim]."""
         parts, at = [key.new_empty(2, 0, *key.shape[1:])], 0
-        for each in self._sessions:
+        for each in self.sessions:
             stop = at + len(each.rows[rank])
             if each.keys(rank):
                 sides = each.cache.parts[rank].write(layer, key[at:stop], value[at:stop])
@@ -76,11 +83,12 @@ class Together:
         return torch.cat(parts, 1)
 
     def seen(self, query: Tensor, held: Tensor, owner: int, rank: int) -> Partial:
-        """What the rows of one rank see of the keys and values of another, text after text."""
+        """What the rows of one rank see of the keys and values of another, text after text; or, of a single
+        text, its last rows."""
         parts, row, at = [silent(0, query.shape[1], query.shape[2], query)], 0, 0
-        for number, each in enumerate(self._sessions):
-            stop, end = row + len(each.rows[owner]), at + each.keys(rank)
-            mask = self._mask(number, owner, rank)
+        for number, each in enumerate(self.sessions):
+            stop, end = row + min(len(each.rows[owner]), len(query) - row), at + each.keys(rank)
+            mask = self._mask(number, owner, rank)[len(each.rows[owner]) - (stop - row) :]
             parts.append(attend(query[row:stop], held[0, at:end], held[1, at:end], mask))
             row, at = stop, end
         return Partial(torch.cat([part.out for part in parts]), torch.cat([part.lse for part in parts]))
@@ -88,7 +96,7 @@ class Together:
     def _mask(self, number: int, owner: int, rank: int) -> Tensor:
         at = (number, owner, rank)
         if at not in self._masks:  # the same at every layer
-            self._masks[at] = self._sessions[number].mask(owner, rank)
+            self._masks[at] = self.sessions[number].mask(owner, rank)
         return self._masks[at]
 
 

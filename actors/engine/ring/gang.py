@@ -33,6 +33,7 @@ class Gang:
         assert group is not None
         dist.barrier()  # NCCL wants one collective before messages between two
         self.ring = Group(group, timeout)
+        self.back = Group(dist.new_group(timeout=wait), timeout)
 
     def tell(self, message: bytes) -> None:
         """To all other ranks, in this order."""

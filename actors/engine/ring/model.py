@@ -1,7 +1,7 @@
 """A decoder on a ring: every rank has all weights, and of each text the rows and keys of some positions."""
 
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -11,25 +11,58 @@ from ringroad.actors.engine.pool import BLOCK
 from ringroad.actors.engine.ring.attention import Around, RingAttention, Together, deal, rows_of
 from ringroad.actors.engine.ring.shards import Pools, Shards
 from ringroad.kernels.ring.communicator import Communicator
+from ringroad.kernels.ring.cost import Device, Link, Shape, cheapest
+from ringroad.kernels.ring.layout import needed
 from ringroad.kernels.ring.merge import Partial
-from ringroad.kernels.ring.pass_kv import moves as pass_kv_moves
 from ringroad.kernels.ring.pass_kv import pass_kv
-from ringroad.kernels.ring.pass_q import moves as pass_q_moves
 from ringroad.kernels.ring.pass_q import pass_q
+from ringroad.kernels.ring.token_ring import token_ring
 from ringroad.kernels.ring.wire import Heads
 
 FIRST = 0  # the rank that speaks for all
+FEW = 64  # rows of a step that are never worth moving keys for: they decode, or are guesses
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a step's attention goes round. All ranks choose by the same figures, so that they choose alike."""
+
+    schedule: str  # "auto", or always this one, where it can
+    link: Link
+    device: Device
+
+    def of(self, joint: Together, heads: Heads) -> str:
+        """The schedule for a step: of `pass_q`, `pass_kv` and, for a single chain, `token_ring`."""
+        (session, *others) = joint.sessions
+        single = session.chain and not others
+        if self.schedule != "auto":
+            return "pass_q" if self.schedule == "token_ring" and not single else self.schedule
+        rows, keys = sum(map(len, joint.rows)), sum(joint.sizes)
+        if rows <= FEW:
+            return "pass_q"
+        if not single:  # what is fewer bytes
+            going = rows * (heads.query_bytes + heads.partial_bytes)
+            return "pass_q" if going <= keys * heads.key_value_bytes else "pass_kv"
+        start = session.cache.length
+        return cheapest(Shape(heads, session.cache.layout, start, start + rows), self.link, self.device)
 
 
 class RingModel:
     """One rank's end of it. All ranks are told the same steps; hidden states are gathered at FIRST."""
 
-    def __init__(self, model: Model, ring: Communicator, min_tokens: int, schedule: str = "auto") -> None:
-        """Texts that may come to `min_tokens` go round the ring; shorter ones stay on one rank each.
-        `schedule`: "pass_q", "pass_kv", or "auto", which moves fewer bytes."""
+    def __init__(
+        self,
+        model: Model,
+        ring: Communicator,
+        back: Communicator,
+        min_tokens: int,
+        way: Way = Way(),
+    ) -> None:
+        """Texts that may come to `min_tokens` go round the ring; shorter ones stay on one rank each. `back`:
+        a second communicator of the same ranks."""
         self.shape, self.kernels, self.logits = model.shape, model.kernels, model.logits
-        self._model, self._ring, self._min_tokens = model, ring, min_tokens
-        self._schedule = schedule
+        self._model, self._ring, self._back = model, ring, back
+        self._min_tokens, self._way = min_tokens, way
         self._heads = Heads(model.shape.heads, model.shape.kv_heads, model.shape.head_dim, model.dtype)
 
     def pool(self, max_bytes: int) -> Pools:
@@ -52,23 +85,36 @@ class RingModel:
         return self._gathered(self._model.attended(tokens[own], positions[own], attention), rows)
 
     def _around(self, joint: Together) -> Around:
-        rows = [len(each) for each in joint.rows]
-        queries = sum(move.bytes for move in pass_q_moves(rows, self._heads))
-        keys = sum(move.bytes for move in pass_kv_moves(joint.sizes, self._heads))
-        auto = "pass_q" if queries <= keys else "pass_kv"
-        chosen = auto if self._schedule == "auto" else self._schedule
-        return partial(self._by_queries if chosen == "pass_q" else self._by_keys, joint)
+        rank, rows = self._ring.rank, [len(each) for each in joint.rows]
 
-    def _by_queries(self, joint: Together, query: Tensor, held: Tensor) -> Partial:
-        rank = self._ring.rank
-        rows = [len(each) for each in joint.rows]
-        return pass_q(self._ring, query, rows, lambda theirs, owner: joint.seen(theirs, held, owner, rank))
+        def by_queries(query: Tensor, held: Tensor) -> Partial:
+            return pass_q(
+                self._ring, query, rows, lambda theirs, owner: joint.seen(theirs, held, owner, rank)
+            )
 
-    def _by_keys(self, joint: Together, query: Tensor, held: Tensor) -> Partial:
-        rank = self._ring.rank
-        return pass_kv(
-            self._ring, held, joint.sizes, lambda theirs, owner: joint.seen(query, theirs, rank, owner)
-        )
+        def by_keys(query: Tensor, held: Tensor) -> Partial:
+            return pass_kv(
+                self._ring, held, joint.sizes, lambda theirs, owner: joint.seen(query, theirs, rank, owner)
+            )
+
+        def by_tokens(query: Tensor, held: Tensor) -> Partial:
+            return token_ring(
+                self._ring,
+                self._back,
+                query,
+                see,
+                lambda theirs, owner: joint.seen(theirs, held, owner, rank),
+            )
+
+        match self._way.of(joint, self._heads):
+            case "pass_q":
+                return by_queries
+            case "pass_kv":
+                return by_keys
+            case _:
+                cache = joint.sessions[0].cache
+                see = needed(cache.layout, cache.length, cache.length + sum(rows))
+                return by_tokens
 
     def _gathered(self, hidden: Tensor, rows: Sequence[Sequence[int]]) -> Tensor:
         ring = self._ring

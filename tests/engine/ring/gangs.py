@@ -7,8 +7,9 @@ from contextlib import contextmanager
 
 from ringroad.actors.engine.model import Model
 from ringroad.actors.engine.ring.engine import FirstEngine, OtherEngine
-from ringroad.actors.engine.ring.model import RingModel
+from ringroad.actors.engine.ring.model import RingModel, Way
 from ringroad.kernels.ring.communicator import Counted
+from ringroad.kernels.ring.cost import Device, Link
 from tests.kernels.ring.threads import rings
 
 
@@ -17,7 +18,11 @@ class Ring:
 
     def __init__(self, model: Model, ranks: int, min_tokens: int, cache_bytes: int, schedule: str) -> None:
         self.sent = [Counted(end) for end in rings(ranks)]
-        ends = [RingModel(model, end, min_tokens, schedule) for end in self.sent]
+        ways = zip(self.sent, rings(ranks), strict=True)
+        ends = [
+            RingModel(model, end, back, min_tokens, Way(schedule, Link(2e9, 5e-4), Device(1.2e10, 2.5e9)))
+            for end, back in ways
+        ]
         self.lines: list[queue.SimpleQueue[bytes]] = [queue.SimpleQueue() for _ in range(1, ranks)]
         self.others = [OtherEngine(end, cache_bytes) for end in ends[1:]]
         self.first = FirstEngine(ends[0], cache_bytes, self.tell)

@@ -52,7 +52,7 @@ def agree(found: Ring) -> None:
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 4])
-@pytest.mark.parametrize("schedule", ["pass_q", "pass_kv", "auto"])
+@pytest.mark.parametrize("schedule", ["pass_q", "pass_kv", "token_ring", "auto"])
 def test_a_ring_says_what_one_rank_says(ranks: int, schedule: str) -> None:
     expected = said(Engine(tiny()), prompt(LONG), 70)
     with ring(tiny(), ranks, schedule=schedule) as found:
@@ -63,7 +63,7 @@ def test_a_ring_says_what_one_rank_says(ranks: int, schedule: str) -> None:
 @pytest.mark.parametrize("kind", ["fp32", "torch-bf16"])
 def test_neither_schedule_nor_pieces_nor_company_change_a_bit(kind: str) -> None:
     seen: list[torch.Tensor] = []
-    for schedule, chunk, company in (("pass_q", 300, 0), ("pass_kv", 70, 0), ("pass_kv", 130, 3)):
+    for schedule, chunk, company in (("pass_q", 300, 0), ("token_ring", 70, 0), ("pass_kv", 130, 3)):
         with ring(tiny(kind), 2, schedule=schedule) as found:  # type: ignore[arg-type]
             engine, text = found.first, prompt(300)
             for name in ("a", *map(str, range(company))):
