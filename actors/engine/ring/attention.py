@@ -52,13 +52,8 @@ def deal(span: Span[Shards], positions: Sequence[int]) -> Dealt:
     for row, owner in enumerate(span.cache.owners(positions), span.start):
         rows[owner].append(row)
     parents = None if span.parents is None else list(span.parents)
-    return Dealt(
-        span.cache,
-        rows,
-        span.start,
-        parents is None,
-        visible(0, parents, count, torch.float32)[:, :count] == 0,
-    )
+    sees = visible(0, parents, count, torch.float32)[:, :count] == 0
+    return Dealt(span.cache, rows, span.start, parents is None, sees)
 
 
 class Together:

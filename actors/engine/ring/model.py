@@ -56,7 +56,7 @@ class RingModel:
         ring: Communicator,
         back: Communicator,
         min_tokens: int,
-        way: Way = Way(),
+        way: Way,
     ) -> None:
         """Texts that may come to `min_tokens` go round the ring; shorter ones stay on one rank each. `back`:
         a second communicator of the same ranks."""
@@ -87,34 +87,21 @@ class RingModel:
     def _around(self, joint: Together) -> Around:
         rank, rows = self._ring.rank, [len(each) for each in joint.rows]
 
-        def by_queries(query: Tensor, held: Tensor) -> Partial:
-            return pass_q(
-                self._ring, query, rows, lambda theirs, owner: joint.seen(theirs, held, owner, rank)
-            )
+        def over(held: Tensor) -> Callable[[Tensor, int], Partial]:
+            return lambda query, owner: joint.seen(query, held, owner, rank)
 
-        def by_keys(query: Tensor, held: Tensor) -> Partial:
-            return pass_kv(
-                self._ring, held, joint.sizes, lambda theirs, owner: joint.seen(query, theirs, rank, owner)
-            )
-
-        def by_tokens(query: Tensor, held: Tensor) -> Partial:
-            return token_ring(
-                self._ring,
-                self._back,
-                query,
-                see,
-                lambda theirs, owner: joint.seen(theirs, held, owner, rank),
-            )
+        def of(query: Tensor) -> Callable[[Tensor, int], Partial]:
+            return lambda held, owner: joint.seen(query, held, rank, owner)
 
         match self._way.of(joint, self._heads):
             case "pass_q":
-                return by_queries
+                return lambda query, held: pass_q(self._ring, query, rows, over(held))
             case "pass_kv":
-                return by_keys
+                return lambda query, held: pass_kv(self._ring, held, joint.sizes, of(query))
             case _:
                 cache = joint.sessions[0].cache
                 see = needed(cache.layout, cache.length, cache.length + sum(rows))
-                return by_tokens
+                return lambda query, held: token_ring(self._ring, self._back, query, see, over(held))
 
     def _gathered(self, hidden: Tensor, rows: Sequence[Sequence[int]]) -> Tensor:
         ring = self._ring

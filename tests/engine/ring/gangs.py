@@ -18,11 +18,9 @@ class Ring:
 
     def __init__(self, model: Model, ranks: int, min_tokens: int, cache_bytes: int, schedule: str) -> None:
         self.sent = [Counted(end) for end in rings(ranks)]
+        way = Way(schedule, Link(2e9, 5e-4), Device(1.2e10, 2.5e9))
         ways = zip(self.sent, rings(ranks), strict=True)
-        ends = [
-            RingModel(model, end, back, min_tokens, Way(schedule, Link(2e9, 5e-4), Device(1.2e10, 2.5e9)))
-            for end, back in ways
-        ]
+        ends = [RingModel(model, end, back, min_tokens, way) for end, back in ways]
         self.lines: list[queue.SimpleQueue[bytes]] = [queue.SimpleQueue() for _ in range(1, ranks)]
         self.others = [OtherEngine(end, cache_bytes) for end in ends[1:]]
         self.first = FirstEngine(ends[0], cache_bytes, self.tell)
