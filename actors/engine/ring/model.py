@@ -1,6 +1,6 @@
 """A decoder on a ring: every rank has all weights, and of each text the rows and keys of some positions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
