@@ -205,10 +205,9 @@ def test_attention_is_looked_at_once_in_a_while() -> None:
     with patch("ringroad.actors.engine.focus.shares", watched):
         for _ in range(2 * focus.AGAIN):
             engine.step([Work("s", [1], partial=True)])
-            engine.truncate("s", engine.length("s"))
     assert looked == [len(TEXT), len(TEXT) + focus.AGAIN]
     mine = engine._sessions["s"]
-    assert mine.focus._chosen == [0, 2, 8, 9]
+    assert mine.focus._chosen == [0, 2, 4, 9]
     assert mine.focus._past.ever == pytest.approx([0, 0, 1.4, 0, 0.6, 0, 0, 0, 0])
 
 

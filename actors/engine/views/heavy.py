@@ -12,7 +12,7 @@ LOOKS = True
 
 
 def seen(past: Past, room: int) -> Sequence[int]:
-    """Half of the room for the ends, half for what was heaviest so far."""
-    kept = ends(past, room // 2)
+    """A quarter of the room for the end, and what was heaviest so far."""
+    kept = ends(past, room // 4)
     others = heaviest(set(range(past.blocks)).difference(kept), past.ever)
     return sorted([*kept, *others[: room - len(kept)]])

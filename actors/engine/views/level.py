@@ -15,7 +15,7 @@ LEVEL = 0.95  # of the attention to full blocks
 
 
 def seen(past: Past, room: int) -> Sequence[int]:
-    """A quarter of the room for the ends, and the heaviest until the level is reached."""
+    """A quarter of the room for the end, and the heaviest until the level is reached."""
     kept = ends(past, room // 4)
     others = heaviest(set(range(past.blocks)).difference(kept), past.ever)[: room - len(kept)]
     weights = [past.ever[block] if block < len(past.ever) else 0.0 for block in [*kept, *others]]
