@@ -43,7 +43,7 @@ CASCADES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9)  # thresholds of the reques
 Found = dict[str, dict[str, Any]]  # by task
 MOST = 300  # tokens of an answer
 AT_ONCE = 48  # prompts
-PART = 4 * AT_ONCE  # of the tasks, done by all rules before the next
+PART = 2 * AT_ONCE  # of the tasks, done by all rules before the next
 GOAL, MOST_LARGE = 0.9, 0.2  # of the gap, with at most such a share of large tokens
 
 
@@ -51,6 +51,24 @@ def settings(head: HeadFile, rules: Sequence[str]) -> list[Setting]:
     """Rules at thresholds that should give SHARES."""
     known: Mapping[str, list[float]] = head.card.quantiles
     return [Setting(name, quantile(known.get(name, []), 1 - share)) for name in rules for share in SHARES]
+
+
+def begun(done: Records) -> list[Setting]:
+    """The settings of a file, if any: it goes on with those that it began with, whatever a new head's card
+    says of the rules that need none."""
+    for name in done:
+        found = {setting for text in done[name]["texts"] for setting in text["large"]}
+        parts = [setting.rsplit(" ", 1) for setting in found]
+        parts = [part for part in parts if part[0] in PLAIN_RULES]
+        return sorted((Setting(policy, float(at)) for policy, at in parts), key=_in_order)
+    return []
+
+
+def _in_order(setting: Setting) -> tuple[int, int, float]:
+    """Both ends first, then rule by rule from few consults to many."""
+    ends = {SMALL: 0, LARGE: 1}
+    rule = PLAIN_RULES.index(setting.policy) if setting.policy in PLAIN_RULES else len(PLAIN_RULES)
+    return ends.get(setting, 2), rule, -setting.threshold
 
 
 def both(rules: Records, learned: Records) -> Found:
@@ -226,8 +244,9 @@ def main() -> None:
     args = arguments()
     config = with_head(load_config(args.config))
     head = read(located(config.head.path))
-    plain, own = [SMALL, LARGE, *settings(head, PLAIN_RULES)], settings(head, ["learned"])
     rules = Records(args.folder / "rules.jsonl")
+    plain = begun(rules) or [SMALL, LARGE, *settings(head, PLAIN_RULES)]
+    own = settings(head, ["learned"])
     learned = Records(args.folder / f"learned-{head.card.date[:16]}.jsonl")
     beginning = heading()
     if not args.report:

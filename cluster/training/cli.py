@@ -18,12 +18,14 @@ from ringroad.actors.head.card import Card, metadata
 from ringroad.actors.head.file import write
 from ringroad.cluster.config import ClusterConfig, ConfigError, load_config
 from ringroad.cluster.models import ModelError, locate
+from ringroad.cluster.training import together
 from ringroad.cluster.training.collecting import Collection
 from ringroad.cluster.training.fitting import calibrated, doubts, examples, fit, held_out, summary
 from ringroad.cluster.training.judges import JudgeFailed, ModelJudge, plain
 from ringroad.cluster.training.opening import open_pair
 from ringroad.cluster.training.records import Records
 from ringroad.cluster.training.tasks import NoTasks, Task, tasks
+from ringroad.cluster.training.together import MOST, Course
 
 app = typer.Typer(help="Train a token router, and look at one.", no_args_is_help=True)
 
@@ -35,6 +37,7 @@ def train(
     folder: Annotated[Path, typer.Argument(help="Where every stage leaves its file; go on there any time.")],
     config: Annotated[Path | None, Option(exists=True, dir_okay=False, help="The pair of models.")] = None,
     games: Annotated[int, Option(min=0, max=9000, help="Items of each reasoning-gym game.")] = 32,
+    courses: Annotated[int, Option(min=0, max=MOST, help="Texts that both models speak.")] = 576,
     talk: Annotated[int, Option(min=0, max=96, help="Questions without a right answer.")] = 32,
     max_tokens: Annotated[int, Option(min=1, help="Of an answer.")] = 300,
     judge_url: Annotated[str, Option(help="An OpenAI-compatible endpoint that judges mismatches.")] = "",
@@ -48,8 +51,9 @@ def train(
         raise typer.BadParameter(f"--judge-key {judge_key}: no judge to show it to, or no such variable")
     try:
         pair, chosen = load_config(config), tasks("train", games, talk)
+        both = together.courses(courses)
         collection = Collection(folder)
-        _collect(collection, chosen, pair, max_tokens)
+        _collect(collection, chosen, both, pair, max_tokens)
         judge = ModelJudge(judge_url, judge_model, os.environ.get(judge_key, "")) if judge_url else plain
         labels = Records(folder / f"labels-{judge_model.replace('/', '-') or 'plain'}.jsonl")
         with _progress() as progress:
@@ -57,8 +61,9 @@ def train(
                 said = collection.branches[task.name]
                 pairs = zip(said["large"], said["small"], strict=True)
                 labels.add(task.name, differs=[judge(task, large, small) for large, small in pairs])
-        card = _learn(folder, collection, labels, chosen, pair)
-        (folder / "head.md").write_text(summary(card, Counter(t.set for t in chosen), judge_model or "rules"))
+        card = _learn(folder, collection, labels, chosen, both, pair)
+        sets = Counter(task.set for task in chosen) + Counter({"texts of both models": len(both)})
+        (folder / "head.md").write_text(summary(card, sets, judge_model or "rules"))
     except (NoTasks, JudgeFailed, ConfigError, ModelError, RingroadError, OSError) as error:
         typer.echo(f"ringroad: {error}", err=True)
         raise typer.Exit(1) from error
@@ -76,26 +81,42 @@ def show(path: Annotated[Path, typer.Argument(help="A head's file.")]) -> None:
     Console().print(card)
 
 
-def _collect(collection: Collection, chosen: list[Task], config: ClusterConfig, most: int) -> None:
-    if all(task.name in collection.branches for task in chosen):
+def _collect(
+    collection: Collection, chosen: list[Task], both: list[Course], config: ClusterConfig, most: int
+) -> None:
+    done = all(task.name in collection.branches for task in chosen)
+    if done and all(course.name in collection.courses for course in both):
         return
     torch.set_num_threads(os.cpu_count() or 1)
+    totals = {**dict.fromkeys(("answers", "sights", "branches"), len(chosen)), "courses": len(both)}
     with _progress() as progress:
-        bars = {
-            stage: progress.add_task(stage, total=len(chosen)) for stage in ("answers", "sights", "branches")
-        }
+        bars = {stage: progress.add_task(stage, total=total) for stage, total in totals.items()}
 
         def tell(stage: str, done: int) -> None:
             progress.update(bars[stage], completed=done)
 
-        collection.collect(chosen, open_pair(config), most, tell)
+        pair = open_pair(config)
+        collection.collect(chosen, pair, most, tell)
+        collection.follow(both, pair, most, tell)
 
 
 def _learn(
-    folder: Path, collection: Collection, labels: Records, chosen: list[Task], config: ClusterConfig
+    folder: Path,
+    collection: Collection,
+    labels: Records,
+    chosen: list[Task],
+    both: list[Course],
+    config: ClusterConfig,
 ) -> Card:
-    learnt = examples(collection, labels, [task for task in chosen if not held_out(task)])
-    judged = examples(collection, labels, [task for task in chosen if held_out(task)])
+    learnt = examples(
+        collection,
+        labels,
+        [task for task in chosen if not held_out(task)],
+        [course for course in both if not held_out(course.task)],
+    )
+    # What a router will meet is what it is judged by, if there is any of it.
+    kept = [course for course in both if held_out(course.task)]
+    judged = examples(collection, labels, [] if kept else [task for task in chosen if held_out(task)], kept)
     net = fit(learnt, judged, lambda epoch, reached: _console.log(f"epoch {epoch}: precision {reached:.3f}"))
     large, small = (open_weights(locate(each.model)) for each in (config.verifier, config.drafter))
     card = Card(

@@ -19,6 +19,7 @@ from ringroad.cluster.training.records import Records
 from ringroad.cluster.training.sentences import MOST, ends_sentence, sentence
 from ringroad.cluster.training.speaking import WIDTH, Ask, Script, continued, play
 from ringroad.cluster.training.tasks import Task
+from ringroad.cluster.training.together import Course, spoken
 
 Item = TypeVar("Item")
 Tell = Callable[[str, int], None]  # a stage, and how many tasks it has behind it
@@ -44,15 +45,17 @@ class Collection:
         self._folder = folder
         self.answers = Records(folder / "answers.jsonl")  # tokens the large model answers with
         self.branches = Records(folder / "branches.jsonl")  # for each mismatch both sentences
+        self.courses = Records(folder / "courses.jsonl")  # tokens that both models spoke
 
-    def sight(self, task: Task) -> Path:
-        """Where the small model would have said something else: tensors for each token of an answer."""
-        return self._folder / "sights" / f"{task.name.replace('/', '-')}.safetensors"
+    def sight(self, name: str) -> Path:
+        """Where the small model would have said something else: tensors for each token of a task's answer, or
+        of a course."""
+        return self._folder / "sights" / f"{name.replace('/', '-')}.safetensors"
 
-    def sights(self, task: Task) -> dict[str, Tensor]:
+    def sights(self, name: str) -> dict[str, Tensor]:
         """`hidden` [n, width] bf16, `tops` [n, TOPS] fp32, `tokens` [n] int64 that the small model would have
-        spoken, `spoken` [n] int64 that the large one did, `margin`, `entropy` and `top` [n] fp32."""
-        return load_file(self.sight(task))
+        spoken and `spoken` [n] int64 that the large one, `margin`, `entropy` and `top` [n] fp32."""
+        return load_file(self.sight(name))
 
     def collect(self, tasks: Sequence[Task], pair: Pair, most: int, tell: Tell) -> None:
         """Runs all stages for all tasks, so many at a time that what they share stays in the cache."""
@@ -61,11 +64,28 @@ class Collection:
         for group in _groups(left, WIDTH):
             self._answer([task for task in group if task.name not in self.answers], pair, most, tell)
             for task in group:
-                if not self.sight(task).exists():
+                if not self.sight(task.name).exists():
                     self._watch(task, pair)
                 watched += 1
                 tell("sights", watched)
             self._branch(group, pair, tell)
+
+    def follow(self, courses: Sequence[Course], pair: Pair, most: int, tell: Tell) -> None:
+        """The texts that both models speak, and what each of them says of every token."""
+        left = [course for course in courses if course.name not in self.courses]
+        prompts = [pair.prompt(course.task) for course in left]
+        scripts = (
+            spoken(prompt, course.threshold, pair.tokenizer.ends, most)
+            for prompt, course in zip(prompts, left, strict=True)
+        )
+        for at, said in play([pair.large, pair.small], scripts):
+            text = [*prompts[at], *said[:-1]]
+            pair.large.open("reads", Sampling())
+            large = pair.large.step([Work("reads", text, answers=len(said))])[0]
+            pair.large.close("reads")
+            self._see(left[at].name, pair, text, large.tokens)
+            self.courses.add(left[at].name, tokens=said, text=pair.tokenizer.decode(said))
+            tell("courses", len(self.courses))
 
     def _answer(self, tasks: Sequence[Task], pair: Pair, most: int, tell: Tell) -> None:
         scripts = (continued(pair.prompt(task), pair.tokenizer.ends, most) for task in tasks)
@@ -75,26 +95,29 @@ class Collection:
 
     def _watch(self, task: Task, pair: Pair) -> None:
         """The small model reads the large one's answer."""
-        prompt, spoken = pair.prompt(task), self.answers[task.name]["tokens"]
-        pair.small.open(task.name, Sampling())
-        text = [*prompt, *spoken[:-1]]
-        work = Work(task.name, text, answers=len(spoken), features=True, sights=True)
+        said = self.answers[task.name]["tokens"]
+        self._see(task.name, pair, [*pair.prompt(task), *said[:-1]], said)
+
+    def _see(self, name: str, pair: Pair, text: Sequence[int], large: Sequence[int]) -> None:
+        """What the small model would say of a text's end, where the large one says `large`."""
+        pair.small.open("sees", Sampling())
+        work = Work("sees", text, answers=len(large), features=True, sights=True)
         outcome = pair.small.step([work])[0]
-        pair.small.close(task.name)
+        pair.small.close("sees")
         seen = outcome.sights
         assert seen is not None
         tensors = {"hidden": seen.hidden, "tops": seen.tops, "tokens": seen.tokens}
-        tensors["spoken"] = torch.tensor(spoken)
-        for name in ("margin", "entropy", "top"):
-            tensors[name] = torch.tensor(getattr(outcome.features, name))
-        path = self.sight(task)
+        tensors["spoken"] = torch.tensor(large)
+        for feature in ("margin", "entropy", "top"):
+            tensors[feature] = torch.tensor(getattr(outcome.features, feature))
+        path = self.sight(name)
         path.parent.mkdir(exist_ok=True)
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path.with_suffix(".part"))
         path.with_suffix(".part").replace(path)
 
     def _branch(self, tasks: Sequence[Task], pair: Pair, tell: Tell) -> None:
         forks = [
-            Fork(pair, pair.prompt(task), self.answers[task.name]["tokens"], self.sights(task))
+            Fork(pair, pair.prompt(task), self.answers[task.name]["tokens"], self.sights(task.name))
             for task in tasks
         ]
         decode = pair.tokenizer.decode

@@ -15,6 +15,7 @@ from ringroad.cluster.training import collecting
 from ringroad.cluster.training.collecting import Collection
 from ringroad.cluster.training.sentences import MOST, ends_sentence
 from ringroad.cluster.training.tasks import Task
+from ringroad.cluster.training.together import Course
 from ringroad.kernels.head import TOPS
 from tests import reference
 from tests.engine.tiny import SHAPE, tiny
@@ -47,7 +48,7 @@ def contents(collection: Collection) -> tuple[Contents, Contents, dict[str, dict
     return (
         {key: answers[key] for key in sorted(answers)},
         {key: branches[key] for key in sorted(branches)},
-        {task.name: collection.sights(task) for task in TASKS},
+        {task.name: collection.sights(task.name) for task in TASKS},
     )
 
 
@@ -103,7 +104,7 @@ def test_answers_are_the_large_models(whole: Collection) -> None:
 
 def test_sights_are_the_small_models_of_every_token(whole: Collection) -> None:
     for task in TASKS:
-        said, seen = answer(task), whole.sights(task)
+        said, seen = answer(task), whole.sights(task.name)
         assert seen["spoken"].tolist() == said
         assert seen["hidden"].shape == (len(said), SHAPE.width)
         assert seen["hidden"].dtype == torch.bfloat16
@@ -162,6 +163,26 @@ def test_branches_are_both_sentences_as_the_large_model_ends_them(whole: Collect
     assert len(lengths) > 2
 
 
+def test_what_both_speak_is_the_routed_text_and_both_say_what_they_would(tmp_path: Path) -> None:
+    courses = [Course(task, threshold) for task in TASKS[:3] for threshold in (0.0, 0.4, 1.1)]
+    for some in (courses[:4], courses):  # interrupted, and gone on with
+        Collection(tmp_path).follow(some, pair(), TOKENS, nothing)
+    found, consulted = Collection(tmp_path), 0
+    for course in courses:
+        text, said = asked(course.task), list[int]()
+        while len(said) < TOKENS and not (said and said[-1] in ENDS):
+            sure = reference.plain_token(SMALL, [*text, *said], Sampling()).margin
+            doubtful = 1 - sure >= course.threshold
+            consulted += doubtful
+            said.append(next_token(LARGE if doubtful else SMALL, (*text, *said)))
+        assert found.courses[course.name]["tokens"] == said
+        seen = found.sights(course.name)
+        places = range(len(said))
+        assert seen["spoken"].tolist() == [next_token(LARGE, (*text, *said[:i])) for i in places]
+        assert seen["tokens"].tolist() == [next_token(SMALL, (*text, *said[:i])) for i in places]
+    assert 0 < consulted < sum(len(found.courses[course.name]["tokens"]) for course in courses)
+
+
 class Interrupted(Exception):
     """The power went."""
 
@@ -208,7 +229,7 @@ def test_what_was_cut_short_is_written_again(whole: Collection, tmp_path: Path) 
     for name in ("answers", "branches"):
         path = tmp_path / f"{name}.jsonl"
         path.write_bytes(path.read_bytes()[:-7])
-    sight = Collection(tmp_path).sight(TASKS[2])  # the last that was worked at
+    sight = Collection(tmp_path).sight(TASKS[2].name)  # the last that was worked at
     sight.replace(sight.with_suffix(".part"))
     sight.with_suffix(".part").write_bytes(b"half of it")
     assert equal(collected(tmp_path), whole)

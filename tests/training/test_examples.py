@@ -11,6 +11,7 @@ from ringroad.cluster.training.collecting import Collection
 from ringroad.cluster.training.fitting import examples, held_out
 from ringroad.cluster.training.records import Records
 from ringroad.cluster.training.tasks import Task
+from ringroad.cluster.training.together import Course
 from ringroad.kernels.head import TOPS
 
 WIDTH = 24
@@ -44,8 +45,8 @@ def stages(tmp_path: Path) -> tuple[Collection, Records, list[Task]]:
             "spoken": spoken,
             **{name: torch.rand(rows) for name in ("margin", "entropy", "top")},
         }
-        collection.sight(task).parent.mkdir(exist_ok=True)
-        save_file(tensors, collection.sight(task))
+        collection.sight(task.name).parent.mkdir(exist_ok=True)
+        save_file(tensors, collection.sight(task.name))
         collection.branches.add(task.name, at=at, large=["a"] * len(at), small=["b"] * len(at))
         labels.add(task.name, differs=[False, True][: len(at)])
     return collection, labels, tasks
@@ -59,6 +60,13 @@ def test_examples_are_all_tokens_of_all_tasks(stages: tuple[Collection, Records,
     assert found.seen.tokens.tolist() == [0, 101, 2, 103, 4, 0, 1, 2]
     assert found.differs.nonzero().flatten().tolist() == [1, 3]
     assert found.matters.nonzero().flatten().tolist() == [3], "of two mismatches one matters"
-    assert found.features.top == [each for t in tasks for each in collection.sights(t)["top"].tolist()]
+    assert found.features.top == [each for t in tasks for each in collection.sights(t.name)["top"].tolist()]
+    both = Course(tasks[0], 0.5)
+    save_file(collection.sights(tasks[0].name), collection.sight(both.name))
+    more = examples(collection, labels, tasks, [both])
+    assert len(more) == 13
+    assert more.matters.nonzero().flatten().tolist() == [3, 9, 11], (
+        "where nobody judged, every other token does"
+    )
     seen, matters = found.rows(torch.tensor([3, 6]))
     assert (seen.tokens.tolist(), matters.tolist()) == ([103, 1], [True, False])

@@ -22,6 +22,7 @@ from ringroad.cluster.training.tasks import (
     sums,
     tasks,
 )
+from ringroad.cluster.training.together import MOST, THRESHOLDS, courses
 
 
 @pytest.fixture(autouse=True)
@@ -145,3 +146,18 @@ def test_talk_is_for_training_and_has_no_right_answer() -> None:
     assert len({task.question for task in found}) == len(found) == 96
     assert {task.check for task in found} == {"none"}
     assert not any(task.set == "talk" for task in tasks("final", 1))
+
+
+def test_no_items_of_a_game_are_none() -> None:
+    assert played("train", 0) == []
+
+
+def test_courses_mix_all_training_sets_and_a_few_are_the_first_of_many() -> None:
+    everything = courses(MOST)
+    assert len(everything) == len({course.name for course in everything}) == MOST
+    assert courses(40) == everything[:40]
+    assert courses(0) == []
+    assert {course.threshold for course in everything} == set(THRESHOLDS)
+    assert len({course.task.set for course in courses(200)}) == len(GAMES) + 2
+    final = {task.name for task in tasks("final", 34)}
+    assert not final & {course.task.name for course in everything}
