@@ -85,43 +85,72 @@ typedef struct {
     const Row *rows;
 } Job;
 
-/* All query heads of one row that share a key head. */
-static void group(const Job *job, int64_t at, int64_t kv_head) {
+/* Keys and values of a row from its `first` on, at most BLOCK; returns how many. */
+static int64_t found(const Decoder *model, const Row *row, int64_t first, int64_t keys_at, int64_t values_at,
+                     const bf16 **keys, const bf16 **values) {
+    int64_t left = row->prefix + row->extras - first, count = left < BLOCK ? left : BLOCK;
+    for (int64_t i = 0; i < count; i++) {
+        keys[i] = key_of(model, row, first + i, keys_at);
+        values[i] = key_of(model, row, first + i, values_at);
+    }
+    return count;
+}
+
+/* All query heads of some rows that share a key head. Blocks that all of the rows see are brought in once for
+ * all; each row takes in the same keys in the same order as if it were alone. */
+static void group(const Job *job, int64_t at, int64_t rows, int64_t kv_head) {
     const Decoder *model = job->model;
     const Row *row = job->rows + at;
-    int64_t dim = model->head_dim, shared = model->heads / model->kv_heads, seen = row->prefix + row->extras;
+    int64_t dim = model->head_dim, shared = model->heads / model->kv_heads, common = row->prefix;
     int64_t keys_at = plane_of(model, job->depth, 0, kv_head), values_at = plane_of(model, job->depth, 1, kv_head);
-    const bf16 *query = job->qkv + (at * (model->heads + 2 * model->kv_heads) + kv_head * shared) * dim;
+    int64_t stride = (model->heads + 2 * model->kv_heads) * dim;
+    const bf16 *query = job->qkv + at * stride + kv_head * shared * dim, *keys[BLOCK], *values[BLOCK];
     float root = 1.f / sqrtf((float)dim);
-    Partial heads[shared];
-    for (int64_t h = 0; h < shared; h++) {
+    Partial heads[rows * shared];
+    for (int64_t h = 0; h < rows * shared; h++) {
         heads[h].top = -INFINITY;
         heads[h].mass = 0.f;
-        memset(heads[h].sum, 0, sizeof(heads[h].sum));
+        memset(heads[h].sum, 0, sizeof(float) * (size_t)dim);
     }
-    for (int64_t first = 0; first < seen; first += BLOCK) {
-        const bf16 *keys[BLOCK], *values[BLOCK];
-        int64_t count = seen - first < BLOCK ? seen - first : BLOCK;
-        for (int64_t i = 0; i < count; i++) {
-            keys[i] = key_of(model, row, first + i, keys_at);
-            values[i] = key_of(model, row, first + i, values_at);
+    for (int64_t r = 1; r < rows; r++) common = row[r].prefix < common ? row[r].prefix : common;
+    common -= common % BLOCK;
+    for (int64_t first = 0; first < common; first += BLOCK) {
+        found(model, row, first, keys_at, values_at, keys, values);
+        for (int64_t r = 0; r < rows; r++)
+            for (int64_t h = 0; h < shared; h++)
+                take(heads + r * shared + h, query + r * stride + h * dim, keys, values, BLOCK, dim, root);
+    }
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t first = common; first < row[r].prefix + row[r].extras; first += BLOCK) {
+            int64_t count = found(model, row + r, first, keys_at, values_at, keys, values);
+            for (int64_t h = 0; h < shared; h++)
+                take(heads + r * shared + h, query + r * stride + h * dim, keys, values, count, dim, root);
         }
-        for (int64_t h = 0; h < shared; h++) take(heads + h, query + h * dim, keys, values, count, dim, root);
-    }
-    bf16 *to = job->to + (at * model->heads + kv_head * shared) * dim;
-    for (int64_t h = 0; h < shared; h++) {
-        scale(heads + h, 1.f / heads[h].mass, dim);
-        for (int64_t i = 0; i < dim; i += LANES) narrow(to + h * dim + i, _mm512_load_ps(heads[h].sum + i));
+    for (int64_t r = 0; r < rows; r++) {
+        bf16 *to = job->to + ((at + r) * model->heads + kv_head * shared) * dim;
+        for (int64_t h = 0; h < shared; h++) {
+            Partial *head = heads + r * shared + h;
+            scale(head, 1.f / head->mass, dim);
+            for (int64_t i = 0; i < dim; i += LANES) narrow(to + h * dim + i, _mm512_load_ps(head->sum + i));
+        }
     }
 }
+
+enum { TOGETHER = 8 }; /* rows at most whose heads take in a block while it is in the cache */
 
 static void attend_work(void *data) {
     Job *job = data;
     int64_t kv_heads = job->model->kv_heads;
     for (;;) {
         int64_t task = __atomic_fetch_add(&job->next, 1, __ATOMIC_RELAXED);
-        if (task >= job->count * kv_heads) return;
-        group(job, task / kv_heads, task % kv_heads);
+        int64_t at = task / kv_heads * TOGETHER, rows = 1;
+        if (at >= job->count) return;
+        /* Rows of another session read another table. */
+        for (int64_t end = at + TOGETHER < job->count ? at + TOGETHER : job->count; at < end; at += rows) {
+            for (rows = 1; at + rows < end && job->rows[at + rows].table == job->rows[at].table; rows++) {
+            }
+            group(job, at, rows, task % kv_heads);
+        }
     }
 }
 
