@@ -34,6 +34,9 @@ def test_the_shipped_file_is_the_default() -> None:
         ("[ray]\nstart_seconds = 5", "ray.start_seconds"),
         ("[drafter]\nmodel = ''\nyarn_factor = 4", "yarn_factor"),
         ("[verifier]\nmodel = 'm'\nyarn_factor = 1", "verifier.yarn_factor"),
+        ("[verifier]\nmodel = 'm'\n[verifier.ring]\nranks = 2\ncores = [[0]]", "cores: of 1 ranks, not 2"),
+        ("[verifier]\nmodel = 'm'\ncores = [0]\n[verifier.ring]\nranks = 2", "ring.cores"),
+        ("[verifier]\nmodel = 'm'\n[verifier.ring]\nschedule = 'shout'", "verifier.ring.schedule"),
         ("name = ", "cluster.toml"),
     ],
 )

@@ -95,29 +95,13 @@ class Together:
         return self._masks[at]
 
 
-def rows_of(sessions: Sequence[Dealt], rank: int) -> list[int]:
-    """A rank's rows of a step, in the order in which it computes them: first of texts that it holds alone."""
-    first = sorted(sessions, key=lambda each: each.cache.together)
-    return [row for each in first for row in each.rows[rank]]
-
-
 class RingAttention:
     """One step's attention, as `Model.attended` calls it at every layer with this rank's rows."""
 
-    def __init__(self, rank: int, sessions: Sequence[Dealt], around: Callable[[Together], Around]) -> None:
-        """around: the way round for texts that more than one rank holds."""
-        ranks = len(sessions[0].rows)
-        self._rank = rank
-        self._alone = Together([each for each in sessions if not each.cache.together], ranks)
-        self._joint = Together([each for each in sessions if each.cache.together], ranks)
-        self._around = around(self._joint) if any(self._joint.rows) else None
+    def __init__(self, rank: int, joint: Together, around: Around) -> None:
+        self._rank, self._joint, self._around = rank, joint, around
 
     def __call__(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """query [rows, heads, dim]; key, value [rows, kv_heads, dim]. Returns [rows, heads * dim]."""
-        rank, first = self._rank, len(self._alone.rows[self._rank])
-        held = self._alone.written(layer, rank, key[:first], value[:first])
-        found = [self._alone.seen(query[:first], held, rank, rank).out]
-        if self._around is not None:
-            held = self._joint.written(layer, rank, key[first:], value[first:])
-            found.append(self._around(query[first:], held).out)
-        return torch.cat(found).to(query.dtype).flatten(1)
+        held = self._joint.written(layer, self._rank, key, value)
+        return self._around(query, held).out.to(query.dtype).flatten(1)

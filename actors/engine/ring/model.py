@@ -3,12 +3,13 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from ringroad.actors.engine.cache import Span
+from ringroad.actors.engine.cache import Cache, Span
 from ringroad.actors.engine.model import Model
 from ringroad.actors.engine.pool import BLOCK
-from ringroad.actors.engine.ring.attention import Around, RingAttention, Together, deal, rows_of
+from ringroad.actors.engine.ring.attention import Around, RingAttention, Together, deal
 from ringroad.actors.engine.ring.shards import Pools, Shards
 from ringroad.kernels.ring.communicator import Communicator
 from ringroad.kernels.ring.cost import Device, Link, Shape, cheapest
@@ -78,11 +79,35 @@ class RingModel:
     def forward(self, tokens: Tensor, positions: Tensor, spans: Sequence[Span[Shards]]) -> Tensor:
         """Hidden states [rows, width] after the final norm: of all rows at FIRST, elsewhere of own rows among
         zeros. Raises RingBroken."""
-        dealt = [deal(span, positions[span.start : span.stop].tolist()) for span in spans]
-        rows = [rows_of(dealt, rank) for rank in range(self._ring.ranks)]
-        own = rows[self._ring.rank]
-        attention = RingAttention(self._ring.rank, dealt, self._around)
-        return self._gathered(self._model.attended(tokens[own], positions[own], attention), rows)
+        ring = self._ring
+        whole = [[span for span in spans if span.cache.holder == rank] for rank in range(ring.ranks)]
+        joint = Together(
+            [
+                deal(span, positions[span.start : span.stop].tolist())
+                for span in spans
+                if span.cache.holder is None
+            ],
+            ring.ranks,
+        )
+        rows = [_rows(mine) + shared for mine, shared in zip(whole, joint.rows, strict=True)]
+        parts = [tokens.new_empty(0, self.shape.width, dtype=self._model.dtype)]
+        if whole[ring.rank]:
+            parts.append(self._whole(tokens, positions, whole[ring.rank]))
+        if any(joint.rows):
+            own = joint.rows[ring.rank]
+            attention = RingAttention(ring.rank, joint, self._around(joint))
+            parts.append(self._model.attended(tokens[own], positions[own], attention))
+        return self._gathered(torch.cat(parts), rows)
+
+    def _whole(self, tokens: Tensor, positions: Tensor, spans: Sequence[Span[Shards]]) -> Tensor:
+        """Rows of texts that this rank has to itself: as on one device."""
+        own: list[Span[Cache]] = []
+        for span in spans:
+            start = own[-1].stop if own else 0
+            stop = start + span.stop - span.start
+            own.append(Span(span.cache.parts[self._ring.rank], start, stop, span.parents))
+        rows = _rows(spans)
+        return self._model.forward(tokens[rows], positions[rows], own)
 
     def _around(self, joint: Together) -> Around:
         rank, rows = self._ring.rank, [len(each) for each in joint.rows]
@@ -121,3 +146,7 @@ class RingModel:
         for rank, coming in theirs.items():
             found[list(rows[rank])] = coming
         return found
+
+
+def _rows(spans: Sequence[Span[Shards]]) -> list[int]:
+    return [row for span in spans for row in range(span.start, span.stop)]

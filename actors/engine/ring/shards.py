@@ -68,9 +68,9 @@ class Shards:
         self._owners: list[int] = []  # of the tokens of the last step
 
     @property
-    def together(self) -> bool:
-        """Whether more than one rank has a part."""
-        return bool(self.root)
+    def holder(self) -> int | None:
+        """The rank that has everything; None where all share it."""
+        return None if self.root else self.layout.owner(0)
 
     def owners(self, positions: Sequence[int]) -> list[int]:
         """The ranks of some positions."""

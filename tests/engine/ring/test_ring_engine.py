@@ -7,11 +7,14 @@ from hypothesis import strategies as st
 
 from ringroad.actors.engine.engine import Engine, Work
 from ringroad.actors.engine.pool import BLOCK
+from ringroad.actors.engine.ring.model import RingModel
 from ringroad.actors.engine.ring.shards import Pools, Shards
 from ringroad.actors.errors import CacheFull
-from ringroad.actors.messages import Sampling
+from ringroad.actors.messages import Consult, Open, Sampling, Welcome
+from ringroad.actors.verifier.verifier import Verifier
+from ringroad.kernels.ring.communicator import RingBroken
 from tests.engine.ring.gangs import Ring, ring
-from tests.engine.tiny import prompt, tiny
+from tests.engine.tiny import Kind, prompt, tiny
 
 WARM = Sampling(temperature=0.8, seed=7)
 LONG = 4 * BLOCK + 21
@@ -61,10 +64,10 @@ def test_a_ring_says_what_one_rank_says(ranks: int, schedule: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["fp32", "torch-bf16"])
-def test_neither_schedule_nor_pieces_nor_company_change_a_bit(kind: str) -> None:
+def test_neither_schedule_nor_pieces_nor_company_change_a_bit(kind: Kind) -> None:
     seen: list[torch.Tensor] = []
     for schedule, chunk, company in (("pass_q", 300, 0), ("token_ring", 70, 0), ("pass_kv", 130, 3)):
-        with ring(tiny(kind), 2, schedule=schedule) as found:  # type: ignore[arg-type]
+        with ring(tiny(kind), 2, schedule=schedule) as found:
             engine, text = found.first, prompt(300)
             for name in ("a", *map(str, range(company))):
                 engine.open(name, WARM, 400)
@@ -84,10 +87,24 @@ def test_a_short_text_stays_on_one_rank_and_nothing_of_it_travels() -> None:
         said(found.first, prompt(90), 20)
         (held,) = found.first._sessions.values()
         assert isinstance(held.cache, Shards)
-        assert sorted(part.length for part in held.cache.parts) == [0, 109]
-        layers, width = tiny().shape.layers, tiny().shape.width
-        gathered = 109 * width * 4
-        assert sum(sum(end.bytes.values()) for end in found.sent) in (0, gathered), layers
+        assert [part.length for part in held.cache.parts] == [109, 0]
+        assert not any(end.bytes for end in found.sent)
+
+
+@pytest.mark.parametrize("kind", ["fp32", "bf16"])
+def test_a_short_text_has_the_bits_of_one_engine_beside_a_long_one(kind: Kind) -> None:
+    seen: list[torch.Tensor] = []
+    with ring(tiny(kind), 2, min_tokens=200) as found:
+        found.first.open("long", WARM, 400)
+        for engine in (found.first, Engine(tiny(kind))):
+            engine.open("short", WARM, 90)
+            works = [Work("short", prompt(70), features=True, sights=True)]
+            if engine is found.first:
+                works.insert(0, Work("long", prompt(230), answers=0))
+            sight = engine.step(works)[-1].sights
+            assert sight is not None
+            seen.append(sight.hidden)
+    assert torch.equal(*seen)
 
 
 def test_short_texts_are_dealt_out_whole() -> None:
@@ -141,6 +158,23 @@ def test_a_full_cache_is_full_at_all_ranks_and_the_ring_goes_on() -> None:
         expected = said(Engine(tiny()), prompt(2 * BLOCK, 5), 3)
         assert said(found.first, prompt(2 * BLOCK, 5), 3, name="b") == expected
     agree(found)
+
+
+@pytest.mark.parametrize("error", [RingBroken(1, "silent"), ValueError("in a step")])
+def test_a_failed_step_breaks_the_ring_and_no_session_is_blamed(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> None:
+        raise error
+
+    monkeypatch.setattr(RingModel, "forward", fail)
+    with ring(tiny(), 1) as found:
+        verifier = Verifier(found.first, "toy")
+        for message in (Welcome("router"), Open("a", 1, WARM, 300), Consult("a", 1, 0, prompt(30))):
+            verifier.receive(message)
+        for act in (verifier.step, verifier.rescue):
+            with pytest.raises(RingBroken):
+                act()
 
 
 class Both:
