@@ -16,6 +16,7 @@ from ringroad.actors.engine.weights import fingerprint, open_weights
 from ringroad.actors.errors import RingroadError
 from ringroad.actors.head.card import Card, metadata
 from ringroad.actors.head.file import write
+from ringroad.actors.tokenizer import Tokenizer
 from ringroad.cluster.config import ClusterConfig, ConfigError, load_config
 from ringroad.cluster.models import ModelError, locate
 from ringroad.cluster.training import together
@@ -108,15 +109,21 @@ def _learn(
     both: list[Course],
     config: ClusterConfig,
 ) -> Card:
+    tokenizer = Tokenizer.open(locate(config.verifier.model))
+    figures = {
+        token for token in range(tokenizer.vocabulary) if any(map(str.isdigit, tokenizer.decode([token])))
+    }
     learnt = examples(
         collection,
         labels,
         [task for task in chosen if not held_out(task)],
         [course for course in both if not held_out(course.task)],
+        figures,
     )
     # What a router will meet is what it is judged by, if there is any of it.
     kept = [course for course in both if held_out(course.task)]
-    judged = examples(collection, labels, [] if kept else [task for task in chosen if held_out(task)], kept)
+    own = [] if kept else [task for task in chosen if held_out(task)]
+    judged = examples(collection, labels, own, kept, figures)
     net = fit(learnt, judged, lambda epoch, reached: _console.log(f"epoch {epoch}: precision {reached:.3f}"))
     large, small = (open_weights(locate(each.model)) for each in (config.verifier, config.drafter))
     card = Card(

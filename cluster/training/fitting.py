@@ -1,6 +1,6 @@
 """Trains a head on what was collected, and finds out what its doubts are worth."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -23,6 +23,7 @@ BATCH, RATE, DECAY, DROPPED, EPOCHS = 1024, 5e-4, 5e-2, 0.1, 12
 # Of the tokens that matter, those that the default threshold has to catch. (R2R takes 0.95: for the
 # demonstration pair a consult on every fourth token.)
 RECALL = 0.9
+OTHER = 0.3  # what another token counts for that seems not to matter
 QUANTILES = 33
 READ = ("hidden", "tops", "tokens", "margin", "entropy", "top", "matters", "differs")
 CALIBRATED = (LEARNED, "margin", "entropy", "max-prob")  # the others know no pair of models
@@ -40,21 +41,25 @@ class Examples:
     def rows(self, chosen: Tensor) -> tuple[Sight, Tensor]:
         """Of some rows, what is learnt from and what is learnt.
 
-        Another token that seems not to matter is learnt as half of one that does. R2R learns it as none;
+        Another token that seems not to matter is learnt as OTHER of one that does. R2R learns it as none;
         but a judge that looks at one sentence lets pass what costs the answer later (docs/routing.md).
         """
         seen = Sight(self.seen.hidden[chosen], self.seen.tops[chosen], self.seen.tokens[chosen])
-        return seen, (self.matters[chosen].float() + self.differs[chosen].float()) / 2
+        return seen, self.differs[chosen] * (OTHER + (1 - OTHER) * self.matters[chosen].float())
 
     def __len__(self) -> int:
         return len(self.matters)
 
 
 def examples(
-    collection: Collection, labels: Records, tasks: Sequence[Task], courses: Sequence[Course] = ()
+    collection: Collection,
+    labels: Records,
+    tasks: Sequence[Task],
+    courses: Sequence[Course] = (),
+    figures: Container[int] = (),
 ) -> Examples:
-    """What the stages have left of some tasks and courses. Of these nobody has judged what matters: every
-    other token is taken to."""
+    """What the stages have left of some tasks and courses. Of these nobody has judged what matters: it is
+    `figures`, tokens with a digit, in place of other tokens or these in place of them."""
     parts: dict[str, list[Tensor]] = {}
     everything: list[Task | Course] = [*tasks, *courses]
     for each in everything:
@@ -63,6 +68,10 @@ def examples(
         matters = differs.clone()
         if isinstance(each, Task):
             matters[differs] = torch.tensor(labels[each.name]["differs"], dtype=torch.bool)
+        else:
+            pairs = zip(seen["tokens"][differs].tolist(), seen["spoken"][differs].tolist(), strict=True)
+            told = [small in figures or large in figures for small, large in pairs]
+            matters[differs] = torch.tensor(told, dtype=torch.bool)
         seen |= {"matters": matters, "differs": differs}
         for name in READ:
             tensor = seen[name]

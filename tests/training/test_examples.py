@@ -65,8 +65,10 @@ def test_examples_are_all_tokens_of_all_tasks(stages: tuple[Collection, Records,
     save_file(collection.sights(tasks[0].name), collection.sight(both.name))
     more = examples(collection, labels, tasks, [both])
     assert len(more) == 13
-    assert more.matters.nonzero().flatten().tolist() == [3, 9, 11], (
-        "where nobody judged, every other token does"
-    )
+    assert more.differs.nonzero().flatten().tolist() == [1, 3, 9, 11]
+    assert more.matters.nonzero().flatten().tolist() == [3], "nobody has judged"
+    for figure in (101, 1):  # the small model's, or the large one's
+        told = examples(collection, labels, tasks, [both], figures={figure})
+        assert told.matters.nonzero().flatten().tolist() == [3, 9]
     seen, matters = found.rows(torch.tensor([3, 6]))
     assert (seen.tokens.tolist(), matters.tolist()) == ([103, 1], [True, False])
