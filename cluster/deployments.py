@@ -8,6 +8,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from typing import Any
 
@@ -129,10 +130,9 @@ class RoleDeployment:
             return known
 
         def speak(role: Role, ready: threading.Event, stop: threading.Event) -> None:
-            spoke = Spoke(where, role.hello, place(mine))
-            ready.set()
-            run_role(role, spoke, stop)
-            spoke.close()
+            with closing(Spoke(where, role.hello, place(mine))) as spoke:
+                ready.set()
+                run_role(role, spoke, stop)
 
         def work(ready: threading.Event, stop: threading.Event) -> None:
             if mine.cores:
@@ -145,12 +145,12 @@ class RoleDeployment:
             if own.cores:
                 os.sched_setaffinity(0, own.cores)
             joined, rank = build_rank(own, lambda: gangs.join(own, config.host, gang, meeting))
-            if isinstance(rank, Verifier):
-                speak(rank, ready, stop)
-            else:
-                ready.set()
-                rank.follow(joined.heard(stop))
-            joined.close()
+            with closing(joined):
+                if isinstance(rank, Verifier):
+                    speak(rank, ready, stop)
+                else:
+                    ready.set()
+                    rank.follow(joined.heard(stop))
 
         gang = gangs.context()
         self._worker = Worker(work if gang is None else partial(work_in_gang, gang))

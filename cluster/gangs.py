@@ -34,9 +34,8 @@ def of_rank(config: VerifierConfig, rank: int) -> VerifierConfig:
 
 def join(config: VerifierConfig, host: str, place: GangContext, meeting: Meeting) -> Gang:
     """Waits for the other ranks. Raises Unavailable or RingBroken where they do not come."""
-    os.environ["GLOO_SOCKET_IFNAME"] = _interface(
-        host
-    )  # else gloo takes the one that the host's name leads to
+    # Else gloo takes the one that the host's name leads to, and NCCL whichever it likes.
+    os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = _interface(host)
     wait = timedelta(seconds=MEET_SECONDS)
     if place.rank == 0:
         # A socket of our own: the store's would listen on every interface.

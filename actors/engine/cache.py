@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -29,6 +29,9 @@ class Kept(Protocol):
 
     def truncate(self, length: int) -> None:
         """Rolls back to the first `length` tokens and lets go of the blocks behind them."""
+
+    def beside(self, other: Any) -> bool:
+        """Whether what another one of the kind lets go of may serve this one."""
 
     def find(self, index: int, key: bytes) -> int | None:
         """The block known by a key, for the place `index` in the text's blocks."""
@@ -79,6 +82,10 @@ class Cache:
     def advance(self, positions: Sequence[int]) -> None:
         """As Kept."""
         self.length += len(positions)
+
+    def beside(self, other: "Cache") -> bool:
+        """As Kept."""
+        return other._pool is self._pool
 
     def find(self, index: int, key: bytes) -> int | None:
         """As Kept."""

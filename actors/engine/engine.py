@@ -8,6 +8,7 @@ pass (docs/decisions/0001).
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,6 +38,15 @@ class Session:
     prefix: Prefix
     focus: Focus
     written: int = field(default=0)  # tokens of the last step, kept or not
+
+
+class Passed(NamedTuple):
+    """A forward pass, of which nothing is kept yet."""
+
+    places: list[Sequence[int]]  # of each work
+    positions: Tensor
+    spans: list[Span[Kept]]
+    hidden: Tensor
 
 
 class Engine:
@@ -102,7 +112,7 @@ class Engine:
             try:
                 return cache.make_room(places)
             except CacheFull:
-                giver = next(others, None)
+                giver = next((each for each in others if cache.beside(self._sessions[each].cache)), None)
                 if giver is None:
                     raise
                 self.truncate(giver, 0)
@@ -151,6 +161,12 @@ class Engine:
         The position of a token in the noise is its index in the session's text, so the outcome of
         token i of a chain is a pure function of the text up to it, of sampling and of seed.
         """
+        passed = self._pass(batch)
+        outcomes = self._answer(batch, passed)
+        self._stay(batch, passed)  # only now: a step that raised has kept nothing
+        return outcomes
+
+    def _pass(self, batch: Sequence[Work]) -> Passed:
         places = [self._positions(work) for work in batch]
         for work, place in zip(batch, places, strict=True):
             self._sessions[work.session].cache.make_room(place)
@@ -158,13 +174,14 @@ class Engine:
         tokens = torch.tensor([token for work in batch for token in work.tokens])
         starts = accumulate((len(work.tokens) for work in batch), initial=0)
         spans = [self._seen(*each, tokens, positions) for each in zip(batch, starts, strict=False)]
-        hidden = self.model.forward(tokens, positions, spans)
-        outcomes = self._answer(batch, spans, hidden, positions)
-        for work, place, span in zip(
-            batch, places, spans, strict=True
-        ):  # only now: a step that raised kept none
+        return Passed(places, positions, spans, self._forward(tokens, positions, spans))
+
+    def _forward(self, tokens: Tensor, positions: Tensor, spans: Sequence[Span[Kept]]) -> Tensor:
+        return self.model.forward(tokens, positions, spans)
+
+    def _stay(self, batch: Sequence[Work], passed: Passed) -> None:
+        for work, place, span in zip(batch, passed.places, passed.spans, strict=True):
             self._kept(work, place, span.cache)
-        return outcomes
 
     def _seen(self, work: Work, start: int, tokens: Tensor, positions: Tensor) -> Span[Kept]:
         """A Work's rows, from `start` on, and what they look at. Raises ValueError where an answer would not
@@ -199,9 +216,8 @@ class Engine:
             found.append(length if parent < 0 else found[parent] + 1)
         return found
 
-    def _answer(
-        self, batch: Sequence[Work], spans: Sequence[Span[Kept]], hidden: Tensor, positions: Tensor
-    ) -> list[Outcome]:
+    def _answer(self, batch: Sequence[Work], passed: Passed) -> list[Outcome]:
+        _, positions, spans, hidden = passed
         wanted = [
             row
             for work, span in zip(batch, spans, strict=True)

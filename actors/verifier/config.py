@@ -22,13 +22,16 @@ class RingConfig(BaseModel):
     memory_gigabytes: float = Field(default=2.5, gt=0)  # of keys and values read in a second
     # The processor's cores of each rank; empty: all of them for every rank.
     cores: list[list[int]] = []
-    # How long a rank waits for another until it takes it for lost. Then all of them begin anew.
+    # How long a rank waits for another until it takes it for lost; then all of them begin anew. So it has to
+    # be longer than any step, in which one rank may read `step_tokens` of its own while the others wait.
     timeout_seconds: float = Field(default=10.0, gt=0)
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
         if self.cores and len(self.cores) != self.ranks:
             raise ValueError(f"cores: of {len(self.cores)} ranks, not {self.ranks}")
+        if self.cores and (self.ranks == 1 or not all(self.cores)):
+            raise ValueError("cores: of each of several ranks; those of one alone are the verifier's")
         return self
 
 
@@ -59,4 +62,8 @@ class VerifierConfig(BaseModel):
     def _agree(self) -> Self:
         if self.cores and self.ring.ranks > 1:
             raise ValueError("cores: each rank has its own, in ring.cores")
+        if self.device != "cpu" and self.ring.ranks > 1:
+            raise ValueError(
+                f"device {self.device}: a ring's attention has no kernel behind it but the CPU's yet"
+            )
         return self

@@ -36,6 +36,12 @@ def test_the_shipped_file_is_the_default() -> None:
         ("[verifier]\nmodel = 'm'\nyarn_factor = 1", "verifier.yarn_factor"),
         ("[verifier]\nmodel = 'm'\n[verifier.ring]\nranks = 2\ncores = [[0]]", "cores: of 1 ranks, not 2"),
         ("[verifier]\nmodel = 'm'\ncores = [0]\n[verifier.ring]\nranks = 2", "ring.cores"),
+        (
+            "[verifier]\nmodel = 'm'\n[verifier.ring]\nranks = 2\ncores = [[0], []]",
+            "verifier.ring: Value error, cores",
+        ),
+        ("[verifier]\nmodel = 'm'\n[verifier.ring]\ncores = [[0]]", "Value error, cores"),
+        ("[verifier]\nmodel = 'm'\ndevice = 'cuda'\n[verifier.ring]\nranks = 2", "device cuda"),
         ("[verifier]\nmodel = 'm'\n[verifier.ring]\nschedule = 'shout'", "verifier.ring.schedule"),
         ("name = ", "cluster.toml"),
     ],

@@ -1,5 +1,6 @@
 """A ring of two ranks in a real cluster: its text is one rank's, and losing a rank costs a pause."""
 
+import ipaddress
 import signal
 import threading
 from collections.abc import Iterator
@@ -68,11 +69,22 @@ def alone() -> Alone:
     return Alone()
 
 
+def listening(process: psutil.Process) -> list[str]:
+    """Where a process can be connected to."""
+    found = process.net_connections("inet")
+    return [each.laddr.ip for each in found if each.status == psutil.CONN_LISTEN]
+
+
 def ranks(cluster: Cluster) -> list[psutil.Process]:
-    """The processes of the verifier."""
-    return sorted(
-        (p for p in cluster.family.alive() if ":verifier" in " ".join(p.cmdline())), key=lambda p: p.pid
-    )
+    """The processes of the verifier, the first rank first: others have to find it."""
+    found = [p for p in cluster.family.alive() if ":verifier" in " ".join(p.cmdline())]
+    return sorted(found, key=lambda p: -len(listening(p)))
+
+
+def test_everything_listens_on_loopback(cluster: Cluster) -> None:
+    found = [address for process in cluster.family.alive() for address in listening(process)]
+    assert found
+    assert [at for at in found if not ipaddress.ip_address(at.removeprefix("::ffff:")).is_loopback] == []
 
 
 def generate(cluster: Cluster, name: str, mode: str = "large") -> Text:
@@ -105,6 +117,7 @@ def test_a_lost_rank_costs_a_pause(
     name = request.node.callspec.id
     before, said = ranks(cluster), 0
     assert len(before) == 2
+    assert len(listening(before[0])) > len(listening(before[1]))
     got: list[int] = []
     with Client(cluster.target) as client:
         if not spoken:

@@ -1,18 +1,33 @@
 """What the first rank tells the others: every call of its engine, so that all keep the same books."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from msgspec import Struct
 from msgspec.msgpack import Decoder
 
-from ringroad.actors.engine.engine import Engine, Work
+from ringroad.actors.engine.engine import Outcome, Work
 from ringroad.actors.messages import Sampling
+
+
+class Mirror(Protocol):
+    """An engine that does as another does."""
+
+    def open(self, session: str, sampling: Sampling, expected: int = 0) -> None: ...
+    def close(self, session: str) -> None: ...
+    def adopt(self, session: str, text: Sequence[int]) -> int: ...
+    def reserve(self, work: Work, givers: Iterable[str] = ()) -> None: ...
+    def settle(self, session: str, length: int) -> None: ...
+    def truncate(self, session: str, length: int) -> None: ...
+    def keep(self, session: str, path: Sequence[int]) -> None: ...
+    def step(self, batch: Sequence[Work]) -> list[Outcome]: ...
+    def stand(self) -> None: ...
 
 
 class Call(Struct, frozen=True, tag=True, array_like=True):
     """A call of an engine's method of that name."""
 
-    def apply(self, engine: Engine) -> None:
+    def apply(self, engine: Mirror) -> None:
         """Makes the call."""
         raise NotImplementedError
 
@@ -22,14 +37,14 @@ class Open(Call, frozen=True, tag=True, array_like=True):
     sampling: Sampling
     expected: int
 
-    def apply(self, engine: Engine) -> None:
+    def apply(self, engine: Mirror) -> None:
         engine.open(self.session, self.sampling, self.expected)
 
 
 class Close(Call, frozen=True, tag=True, array_like=True):
     session: str
 
-    def apply(self, engine: Engine) -> None:
+    def apply(self, engine: Mirror) -> None:
         engine.close(self.session)
 
 
@@ -37,7 +52,7 @@ class Adopt(Call, frozen=True, tag=True, array_like=True):
     session: str
     text: Sequence[int]
 
-    def apply(self, engine: Engine) -> None:
+    def apply(self, engine: Mirror) -> None:
         engine.adopt(self.session, self.text)
 
 
@@ -45,7 +60,7 @@ class Reserve(Call, frozen=True, tag=True, array_like=True):
     work: Work
     givers: list[str]
 
-    def apply(self, engine: Engine) -> None:
+    def apply(self, engine: Mirror) -> None:
         engine.reserve(self.work, self.givers)
 
 
@@ -53,7 +68,7 @@ class Settle(Call, frozen=True, tag=True, array_like=True):
     session: str
     length: int
 
-    def apply(self, engine: Engine) -> None:
+    def apply(self, engine: Mirror) -> None:
         engine.settle(self.session, self.length)
 
 
@@ -61,7 +76,7 @@ class Truncate(Call, frozen=True, tag=True, array_like=True):
     session: str
     length: int
 
-    def apply(self, engine: Engine) -> None:
+    def apply(self, engine: Mirror) -> None:
         engine.truncate(self.session, self.length)
 
 
@@ -69,15 +84,22 @@ class Keep(Call, frozen=True, tag=True, array_like=True):
     session: str
     path: list[int]
 
-    def apply(self, engine: Engine) -> None:
+    def apply(self, engine: Mirror) -> None:
         engine.keep(self.session, self.path)
 
 
 class Step(Call, frozen=True, tag=True, array_like=True):
     batch: list[Work]
 
-    def apply(self, engine: Engine) -> None:
+    def apply(self, engine: Mirror) -> None:
         engine.step(self.batch)
 
 
-CALLS = Decoder(list[Open | Close | Adopt | Reserve | Settle | Truncate | Keep | Step])
+class Stand(Call, frozen=True, tag=True, array_like=True):
+    """What the last step computed is kept: the first rank has answered it."""
+
+    def apply(self, engine: Mirror) -> None:
+        engine.stand()
+
+
+CALLS = Decoder(list[Open | Close | Adopt | Reserve | Settle | Truncate | Keep | Step | Stand])

@@ -1,19 +1,22 @@
 """The engines of a ring: the first rank's, which a role rents, and those that do as it does."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
+import torch
 from msgspec.msgpack import encode
 from torch import Tensor
 
 from ringroad.actors.engine.cache import Kept, Span
-from ringroad.actors.engine.engine import Engine, Outcome, Work
+from ringroad.actors.engine.engine import Engine, Outcome, Passed, Work
 from ringroad.actors.engine.ring import calls
 from ringroad.actors.engine.ring.model import RingModel
-from ringroad.actors.errors import CacheFull
 from ringroad.actors.messages import Sampling
 from ringroad.kernels.head import Head
 from ringroad.kernels.ring.communicator import RingBroken
+
+log = logging.getLogger(__name__)
 
 
 class FirstEngine(Engine):
@@ -37,7 +40,7 @@ class FirstEngine(Engine):
             super().close(session)
 
     def adopt(self, session: str, text: Sequence[int]) -> int:
-        with self._told(calls.Adopt(session, text)):
+        with self._told(calls.Adopt(session, list(text))):
             return super().adopt(session, text)
 
     def reserve(self, work: Work, givers: Iterable[str] = ()) -> None:
@@ -60,19 +63,19 @@ class FirstEngine(Engine):
     def step(self, batch: Sequence[Work]) -> list[Outcome]:
         """As an engine's. Raises RingBroken, after which nothing here is of use."""
         with self._told(calls.Step(list(batch))):
-            self._tell(encode(self._untold))
-            self._untold.clear()
-            return self._stepped(batch)
+            untold, self._untold = self._untold, []
+            self._tell(encode(untold))
+            outcomes = super().step(batch)
+            self._untold.append(calls.Stand())
+            return outcomes
 
-    def _stepped(self, batch: Sequence[Work]) -> list[Outcome]:
+    def _forward(self, tokens: Tensor, positions: Tensor, spans: Sequence[Span[Kept]]) -> Tensor:
         try:
-            return super().step(batch)
-        except CacheFull:
-            raise  # before anything was sent, and at all ranks alike
+            return super()._forward(tokens, positions, spans)
         except RingBroken:
             raise
-        except Exception as error:  # the others have kept what this one has not
-            raise RingBroken(0, f"{type(error).__name__} in a step") from error
+        except Exception as error:  # the others are waiting in the middle of theirs
+            raise RingBroken(0, f"{type(error).__name__} in a pass") from error
 
     @contextmanager
     def _told(self, call: calls.Call) -> Iterator[None]:
@@ -88,16 +91,30 @@ class FirstEngine(Engine):
 
 
 class OtherEngine(Engine):
-    """An engine that computes its rows, and draws nothing."""
+    """An engine that computes its rows, draws nothing, and keeps what it is told to."""
+
+    _passed: tuple[Sequence[Work], Passed] | None = None
 
     def follow(self, told: Iterator[bytes]) -> None:
         """Does what it is told, to the end of it. Raises RingBroken."""
         for message in told:
             for call in calls.CALLS.decode(message):
-                with suppress(CacheFull):  # as at the first rank
+                try:
                     call.apply(self)
+                except RingBroken:
+                    raise
+                except Exception:  # as at the first rank, where somebody hears of it
+                    log.debug("a call failed", exc_info=True)
 
-    def _answer(
-        self, batch: Sequence[Work], spans: Sequence[Span[Kept]], hidden: Tensor, positions: Tensor
-    ) -> list[Outcome]:
-        return [Outcome([]) for _ in batch]
+    def step(self, batch: Sequence[Work]) -> list[Outcome]:
+        """Computes this rank's rows, and keeps none yet."""
+        self._passed = None
+        with torch.inference_mode():
+            self._passed = batch, self._pass(batch)
+        return []
+
+    def stand(self) -> None:
+        """Keeps what the last step computed."""
+        if self._passed is not None:
+            self._stay(*self._passed)
+            self._passed = None

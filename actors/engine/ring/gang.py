@@ -21,24 +21,28 @@ class Gang:
         """Waits for all others. `store`: where they meet; `host`: where the first one is heard from. A rank
         that is silent for `timeout` seconds breaks the ring. Raises RingBroken."""
         self.rank, self.ranks = rank, ranks
+        self._timeout = timeout
         self._context = zmq.Context()
         self._lines: list[zmq.Socket[bytes]] = []
         try:
             self._connect(store, host)
             wait = timedelta(seconds=MEET_SECONDS)
             dist.init_process_group(backend, store=store, rank=rank, world_size=ranks, timeout=wait)
+            back = dist.new_group(timeout=wait)
+            for group in (dist.group.WORLD, back):
+                dist.barrier(group)  # NCCL wants one collective before messages between two
         except (dist.DistError, RuntimeError) as error:
             raise RingBroken(None, f"the ranks have not met: {error}") from error
-        group = dist.group.WORLD
-        assert group is not None
-        dist.barrier()  # NCCL wants one collective before messages between two
-        self.ring = Group(group, timeout)
-        self.back = Group(dist.new_group(timeout=wait), timeout)
+        assert dist.group.WORLD is not None
+        self.ring, self.back = Group(dist.group.WORLD, timeout), Group(back, timeout)
 
     def tell(self, message: bytes) -> None:
-        """To all other ranks, in this order."""
-        for line in self._lines:
-            line.send(message)
+        """To all other ranks, in this order. Raises RingBroken for one that is gone."""
+        for rank, line in enumerate(self._lines, 1):
+            try:
+                line.send(message)
+            except zmq.Again as error:
+                raise RingBroken(rank, "it takes in nothing") from error
 
     def heard(self, stop: Event) -> Iterator[bytes]:
         """What the first rank tells, until `stop` is set."""
@@ -64,6 +68,7 @@ class Gang:
             return
         for other in range(1, self.ranks):
             line = self._context.socket(zmq.PUSH)
+            line.sndtimeo = round(self._timeout * 1000)
             port = line.bind_to_random_port(f"tcp://{host}")
             store.set(f"line {other}", f"tcp://{host}:{port}")
             self._lines.append(line)

@@ -72,9 +72,9 @@ class RingModel:
         return Pools(model.shape, model.dtype, model.device, max_bytes, ring.rank, ring.ranks)
 
     def cache(self, pool: Pools, expected: int) -> Shards:
-        """Room in it for a text."""
+        """Room in it for a text; of one that may come to nobody knows what (0), on all ranks."""
         room = pool.each[0].capacity * BLOCK
-        return pool.shards(together=expected >= min(self._min_tokens, room))
+        return pool.shards(together=(expected or self.shape.context) >= min(self._min_tokens, room))
 
     def forward(self, tokens: Tensor, positions: Tensor, spans: Sequence[Span[Shards]]) -> Tensor:
         """Hidden states [rows, width] after the final norm: of all rows at FIRST, elsewhere of own rows among

@@ -27,6 +27,7 @@ class Pools:
         self.each = [
             Pool(shape, dtype, device if each == rank else ELSEWHERE, max_bytes) for each in range(ranks)
         ]
+        self._turn = -1  # of the last text that one rank has
 
     @property
     def held(self) -> int:
@@ -41,14 +42,15 @@ class Pools:
     @property
     def capacity(self) -> int:
         """Blocks that the longest text may have, which all ranks share."""
-        return len(self.each) * self.each[0].capacity
+        # One block at each rank is for guesses, all of which may be one rank's.
+        return len(self.each) * (self.each[0].capacity - 1) + 1
 
     def shards(self, together: bool) -> "Shards":
-        """Room for a text: `together` on all ranks, or on the one that holds least."""
+        """Room for a text: `together` on all ranks, or on one of them in turn."""
         if together and len(self.each) > 1:
             return Shards(self.each, dealt(len(self.each), BLOCK), b"ring")
-        least = min(range(len(self.each)), key=lambda rank: self.each[rank].held)
-        return Shards(self.each, alone(least, len(self.each)), b"")
+        self._turn += 1
+        return Shards(self.each, alone(self._turn % len(self.each), len(self.each)), b"")
 
 
 class Shards:
@@ -108,6 +110,10 @@ class Shards:
         self.length = length
         for rank, part in enumerate(self.parts):
             part.truncate(self.layout.count(rank, length))
+
+    def beside(self, other: "Shards") -> bool:
+        """As Kept."""
+        return None in (self.holder, other.holder) or self.holder == other.holder
 
     def find(self, index: int, key: bytes) -> int | None:
         """As Kept."""

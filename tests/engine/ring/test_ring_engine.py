@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from ringroad.actors.engine.engine import Engine, Work
 from ringroad.actors.engine.pool import BLOCK
+from ringroad.actors.engine.ring.engine import FirstEngine
 from ringroad.actors.engine.ring.model import RingModel
 from ringroad.actors.engine.ring.shards import Pools, Shards
 from ringroad.actors.errors import CacheFull
@@ -49,8 +50,9 @@ def books(engine: Engine) -> list[object]:
 
 
 def agree(found: Ring) -> None:
-    """After what is under way at all ranks has ended."""
+    """When all ranks are done; that the last step stands, the others learn with the next."""
     for other in found.others:
+        other.stand()
         assert books(other) == books(found.first)
 
 
@@ -110,10 +112,54 @@ def test_a_short_text_has_the_bits_of_one_engine_beside_a_long_one(kind: Kind) -
 def test_short_texts_are_dealt_out_whole() -> None:
     with ring(tiny(), 2, min_tokens=200) as found:
         for name in "abcd":
-            said(found.first, prompt(90, ord(name)), 4, name=name)
+            found.first.open(name, WARM, 100)
+        found.first.step([Work(name, prompt(90, ord(name))) for name in "abcd"])
         pools = found.first._pool
         assert isinstance(pools, Pools)
         assert [pool.held for pool in pools.each] == [4, 4]
+
+
+def test_a_text_on_another_rank_does_not_give_way_in_vain() -> None:
+    block = 2 * 2 * 2 * BLOCK * 32 * 4
+    with ring(tiny(), 2, min_tokens=1000, cache_bytes=3 * block) as found:
+        for name in "abc":  # on ranks 0, 1 and 0
+            found.first.open(name, WARM, 2 * BLOCK)
+        found.first.step([Work(name, prompt(2 * BLOCK), answers=0) for name in "ab"])
+        found.first.reserve(Work("c", prompt(2 * BLOCK)), ["b", "a"])
+        assert (found.first.length("a"), found.first.length("b")) == (0, 2 * BLOCK)
+
+
+def test_a_text_of_unknown_length_is_shared() -> None:
+    with ring(tiny(), 2, min_tokens=200) as found:
+        found.first.open("a", WARM)
+        found.first.open("b", WARM, 199)
+        kept = [found.first._sessions[name].cache for name in "ab"]
+        assert [isinstance(each, Shards) and each.holder for each in kept] == [None, 0]
+
+
+def test_a_step_whose_answer_fails_is_kept_nowhere_and_the_ring_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*args: object) -> None:
+        raise ValueError("in an answer")
+
+    with ring(tiny(), 2) as found:
+        said(found.first, prompt(100), 4, name="a")
+        found.first.open("b", WARM, 400)
+        with monkeypatch.context() as patch:
+            patch.setattr(FirstEngine, "_answer", fail)
+            with pytest.raises(ValueError, match="in an answer"):
+                found.first.step([Work("b", prompt(2 * BLOCK))])
+        assert found.first.length("b") == 0
+        assert said(found.first, prompt(150, 5), 8, name="b") == said(Engine(tiny()), prompt(150, 5), 8)
+        found.first.step([Work("b", [1], answers=0)])
+    agree(found)
+
+
+def test_whatever_changes_an_engine_is_told() -> None:
+    reads = {"length", "whole", "longest", "cached_tokens", "idle_tokens"}
+    acts = {name for name in vars(Engine) if not name.startswith("_")} - reads
+    assert acts == {name for name in vars(FirstEngine) if not name.startswith("_")}
 
 
 def test_each_rank_keeps_its_share() -> None:
@@ -160,8 +206,8 @@ def test_a_full_cache_is_full_at_all_ranks_and_the_ring_goes_on() -> None:
     agree(found)
 
 
-@pytest.mark.parametrize("error", [RingBroken(1, "silent"), ValueError("in a step")])
-def test_a_failed_step_breaks_the_ring_and_no_session_is_blamed(
+@pytest.mark.parametrize("error", [RingBroken(1, "silent"), ValueError("in a pass")])
+def test_a_failed_pass_breaks_the_ring_and_no_session_is_blamed(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*args: object) -> None:
