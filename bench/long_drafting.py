@@ -13,11 +13,11 @@ import argparse
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
-from statistics import median
 from time import perf_counter
 from typing import Any, NamedTuple
 
 from harness import HERE, LOCAL, RESULTS, changed, console, heading, write
+from long_runs import FULL, PLAIN, Run, summary, table
 from plots import axes, bars, level, save
 
 from ringroad.actors.colocated import Colocated
@@ -36,7 +36,7 @@ from ringroad.cluster import roles
 from ringroad.cluster.config import ClusterConfig, load_config
 from ringroad.cluster.models import locate
 
-PLAIN, FULL, READ_IN_PART = "large alone", "all", "-prompt"
+READ_IN_PART = "-prompt"
 WANTED = 1.3  # times the full view
 PIECE = 256  # tokens of a prompt a step
 # Which files a prompt holds, and what is asked of them.
@@ -93,18 +93,6 @@ class Timed(Colocated):
             spent = [role.seconds for role in self._clocked]
             self.marks.append((perf_counter(), spent, len(message.tokens)))
         super()._deliver(address, message)
-
-
-class Run(NamedTuple):
-    """One text, and what it took behind its first tokens."""
-
-    text: list[int]
-    figures: dict[str, float]
-
-    @property
-    def rate(self) -> float:
-        """Tokens per second."""
-        return self.figures["tokens_per_second"]
 
 
 class Pair:
@@ -169,39 +157,6 @@ def prompts(tokenizer: Tokenizer, context: int, tokens: int, count: int) -> list
         chat = tokenizer.encode_chat([{"role": "user", "content": f"{held}\n\n{question}"}])
         found.append(Prompt(pattern, chat))
     return found
-
-
-def summary(runs: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
-    """Of one prompt: every way's medians."""
-    plain = runs[PLAIN][0].text if PLAIN in runs else None
-    full = median(run.rate for run in runs[FULL])
-    return {
-        way: {
-            **{name: round(median(run.figures[name] for run in found), 3) for name in found[0].figures},
-            "ratio": round(median(run.rate for run in found) / full, 3),
-            "equal_texts": sum(run.text == plain for run in found),
-            "texts": len(found),
-        }
-        for way, found in runs.items()
-    }
-
-
-def table(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Of all prompts: medians of each way, and how many texts are the large model's."""
-    return {
-        way: {
-            "tokens_per_second": round(median(row["ways"][way]["tokens_per_second"] for row in rows), 2),
-            "ratio": round(median(row["ways"][way]["ratio"] for row in rows), 3),
-            "accepted_per_consult": round(
-                sum(row["ways"][way]["accepted"] for row in rows)
-                / sum(row["ways"][way]["consults"] for row in rows),
-                2,
-            ),
-            "equal_texts": sum(row["ways"][way]["equal_texts"] for row in rows),
-            "texts": sum(row["ways"][way]["texts"] for row in rows),
-        }
-        for way in rows[0]["ways"]
-    }
 
 
 def plot(result: Mapping[str, Any], out: Path) -> None:

@@ -1,7 +1,7 @@
 """What is made of runs behind long prompts: by hand."""
 
 import pytest
-from long_drafting import FULL, PLAIN, Run, summary, table
+from long_runs import FULL, PLAIN, Run, summary, table
 
 
 def run(text: list[int], rate: float, accepted: int = 0, consults: int = 1) -> Run:
