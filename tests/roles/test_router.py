@@ -78,7 +78,7 @@ def test_a_text_in_chunks() -> None:
     hub.greet(JUDGE)
     hub.submit(max_tokens=3)
     opened, asked = hub.take(JUDGE)
-    assert opened == Open("s", 0, WARM)
+    assert opened == Open("s", 0, WARM, 6)
     assert asked == Consult("s", 0, 0, [1, 2, 3])
     for _ in range(3):
         hub.judge(JUDGE, asked)
@@ -101,7 +101,7 @@ def test_replay_to_another_verifier() -> None:
     assert hub.take(b"judge-a") == [Consult("s", 0, 4, [])]
     hub.greet(b"judge-b")
     hub.router.lose(b"judge-a")
-    assert hub.take(b"judge-b") == [Open("s", 1, WARM), Consult("s", 1, 0, [1, 2, 3, large(3)])]
+    assert hub.take(b"judge-b") == [Open("s", 1, WARM, 7), Consult("s", 1, 0, [1, 2, 3, large(3)])]
     hub.hears(b"judge-a", Verdict("s", 0, 4, [], 99))
     hub.hears(b"judge-a", Verdict("s", 1, 4, [], 99))
     assert [c.tokens for c in hub.chunks()] == [[large(3)]], "a verdict of the lost one"
@@ -116,7 +116,7 @@ def test_a_session_waits_for_a_verifier_to_come() -> None:
     hub.router.lose(JUDGE)
     assert hub.chunks() == []
     hub.hears(b"judge-2", Hello("verifier"))
-    assert hub.take(b"judge-2") == [Welcome("router.2"), Open("s", 1, WARM), Consult("s", 1, 0, [1, 2, 3])]
+    assert hub.take(b"judge-2") == [Welcome("router.2"), Open("s", 1, WARM, 7), Consult("s", 1, 0, [1, 2, 3])]
 
 
 def test_who_forgot_gets_everything_again() -> None:
@@ -126,7 +126,7 @@ def test_who_forgot_gets_everything_again() -> None:
     hub.judge(JUDGE, hub.take(JUDGE)[1])
     hub.take(JUDGE)
     hub.hears(JUDGE, Forgotten("s", 0))
-    again = [Open("s", 1, WARM), Consult("s", 1, 0, [1, 2, 3, large(3)])]
+    again = [Open("s", 1, WARM, 7), Consult("s", 1, 0, [1, 2, 3, large(3)])]
     assert hub.take(JUDGE) == again
     hub.hears(JUDGE, Forgotten("s", 0))
     assert hub.take(JUDGE) == [], "a late one, of before it was opened again"
@@ -136,9 +136,9 @@ def test_a_drafter_gets_what_it_lacks() -> None:
     hub = Hub()
     hub.greet(DRAFT, JUDGE)
     hub.submit(mode=Mode.SPECULATIVE, max_tokens=9, draft_tokens=2)
-    assert hub.take(DRAFT) == [Open("s", 0, WARM), Draft("s", 0, 0, [1, 2, 3], 2, judged=True)]
+    assert hub.take(DRAFT) == [Open("s", 0, WARM, 12), Draft("s", 0, 0, [1, 2, 3], 2, judged=True)]
     hub.hears(DRAFT, Proposal("s", 0, 3, [4, 5], []))
-    assert hub.take(JUDGE) == [Open("s", 0, WARM), Consult("s", 0, 0, [1, 2, 3], [4, 5])]
+    assert hub.take(JUDGE) == [Open("s", 0, WARM, 12), Consult("s", 0, 0, [1, 2, 3], [4, 5])]
     hub.hears(JUDGE, Verdict("s", 0, 3, [0], 8))
     assert hub.take(DRAFT) == [Draft("s", 0, 4, [8], 2, judged=True)]
     hub.hears(DRAFT, Proposal("s", 0, 5, [6], []))
