@@ -149,14 +149,10 @@ class Model:
         The layers before it write their keys and values, as in the pass that will write them again.
         """
         hidden = self.forward(tokens, positions, spans, depth).float()
-        layer, s = self.layers[depth], self.shape
         # The last norm's weights are taken back: norms forget lengths, so this is the layer's own norm.
-        normed = rms_norm(hidden / self.final_norm, layer.attention_norm, s.eps).to(self.dtype)
-        query = layer.qkv(normed)[:, : s.heads * s.head_dim].reshape(len(tokens), s.heads, s.head_dim)
-        if layer.query_norm is not None:
-            query = rms_norm(query, layer.query_norm, s.eps)
+        rows = (hidden / self.final_norm).to(self.dtype)
         cos, sin = (table[positions.to(self.device)] for table in (self.cos, self.sin))
-        return rotate(query, cos, sin)
+        return self._heads(self.layers[depth], rows, cos, sin)[0]
 
     def logits(self, hidden: Tensor, vocabulary: int | None = None) -> Tensor:
         """[rows, vocabulary], of hidden states [rows, width]: of all ids, or of the first so many alone."""

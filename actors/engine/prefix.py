@@ -28,9 +28,8 @@ class Prefix:
         # From this place on keys and values were computed beside another branch of a tree: in fp32
         # their last bits may be their own (docs/decisions/0001), so nobody else gets them.
         self._stray: float = math.inf
-        self.whole: float = (
-            math.inf
-        )  # from this place on they were computed from a part of the text: nor these
+        # From this place on they were computed from a part of the text: nobody else gets these, either.
+        self.whole: float = math.inf
         self.settled: float = math.inf  # from this place on tokens are guesses: nobody else gets them, either
 
     def append(self, tokens: Sequence[int], parents: Sequence[int] | None) -> None:

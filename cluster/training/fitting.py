@@ -20,8 +20,8 @@ from ringroad.kernels.head import EPS, Sight, inputs
 BUCKETS, NARROW, INNER, WIDE, BLOCKS = 4096, 28, 256, 1024, 2
 HELD_OUT = 0.15  # of the tasks: never learnt from, for choosing when to stop and for calibration
 BATCH, RATE, DECAY, DROPPED, EPOCHS = 1024, 5e-4, 5e-2, 0.1, 12
-# Of the tokens that matter, those that the default threshold has to catch. (R2R takes 0.95: for the
-# demonstration pair a consult on every fourth token.)
+# Of the tokens that matter, those that the default threshold has to catch. (R2R takes 0.95, which asks for
+# more consults.)
 RECALL = 0.9
 OTHER = 0.3  # what another token counts for that seems not to matter
 QUANTILES = 33

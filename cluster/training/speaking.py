@@ -95,7 +95,6 @@ def _works(engine: Engine, asks: dict[int, Ask]) -> Iterator[Work]:
         part = new if len(new) == 1 else new[:left]
         left -= len(part) if len(new) > 1 else 0
         whole = len(part) == len(new)
-        seen = whole and ask.features
         seen = ask.features and whole
         yield Work(str(at), part, answers=int(whole), features=seen, doubts=seen)
 
