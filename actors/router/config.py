@@ -58,6 +58,9 @@ class RouterConfig(BaseModel):
     heartbeat_seconds: float = Field(default=0.5, gt=0, le=1.0)
     # A peer not heard from for so long is taken for dead.
     lost_after_seconds: float = Field(default=3.0, gt=1.0)  # two heartbeats of channel.py
+    # A request ends with an error where so many verifiers were lost one after another while they worked on
+    # it, since it may be what they die of; before the last one it is judged alone (docs/decisions/0020).
+    most_losses: int = Field(default=3, ge=1)
 
     @property
     def ways(self) -> tuple[int, ...]:

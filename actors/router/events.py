@@ -32,6 +32,7 @@ class Lost:
 
     role: str
     another: bool = False  # there is one to go on with
+    idle: bool = False  # what the session would have asked it was not sent
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from ringroad.actors.messages import (
 )
 from ringroad.actors.router import events, session
 from ringroad.actors.router.allowance import Allowance
-from ringroad.actors.router.company import ready
+from ringroad.actors.router.company import sendable
 from ringroad.actors.router.config import RouterConfig
 from ringroad.actors.router.costs import Meter
 from ringroad.actors.router.foresight import Foresight
@@ -139,14 +139,13 @@ class Router:
         for proposal in self._rulings.lost(address):
             self._take(proposal)
         for name in list(peer.sessions):
-            if role == VERIFIER:
-                self._waiting.pop(name, None)
+            idle = role == VERIFIER and self._waiting.pop(name, None) is not None
             self._send(address, Close(name))  # should it only have been silent
             other = self._peers.least_busy(role)
             self._running[name].at[role] = other
             if other is not None:
                 self._peers[other].sessions.add(name)
-            self._advance(name, events.Lost(role, other is not None))
+            self._advance(name, events.Lost(role, other is not None, idle))
 
     def _begin(self, gateway: Address, submit: Submit) -> None:
         name = submit.session
@@ -155,9 +154,8 @@ class Router:
             return
         at = {role: self._peers.least_busy(role) for role in (DRAFTER, VERIFIER)}
         peers = {role for role, address in at.items() if address is not None}
-        state = session.begin(
-            submit, self._config.draft_tokens, self._policy, self._until, peers, self._quantiles
-        )
+        budget, losses = self._config.draft_tokens, self._config.most_losses
+        state = session.begin(submit, budget, self._policy, self._until, peers, self._quantiles, losses)
         pace = self._allowance.pace(submit)
         running = Running(state, list(submit.prompt), len(submit.prompt), gateway, submit.sampling, at, pace)
         self._running[name] = running
@@ -286,7 +284,7 @@ class Router:
 
     def _send_consults(self) -> None:
         """Those that wait for nobody."""
-        for name in ready(self._waiting, self._running, self._peers, self._now):
+        for name in sendable(self._waiting, self._running, self._peers, self._now):
             self._tell(self._running[name], VERIFIER, self._waiting.pop(name))
 
     def _tell(self, running: Running, role: str, message: Message) -> None:

@@ -39,7 +39,6 @@ from ringroad.actors.router.events import (
 from ringroad.actors.router.policies import LEARNED, Scope, always, doubtful, kept, lacks, never, wants_head
 from ringroad.actors.router.state import DRAFTER, HEAD, NOTHING, VERIFIER, Peer, State
 
-SOON = 32  # tokens that a drafter reads in a pass or two
 PIECE = 16  # guesses of a dropped draft that are judged together
 
 Quantiles = Mapping[str, list[float]]
@@ -53,10 +52,12 @@ def begin(
     until: Policy | None,
     peers: set[str],
     quantiles: Quantiles | None = None,
+    most_losses: int = 3,
 ) -> State:
     """The state of a request before its first event; request and router defaults meet here.
 
     quantiles: of the doubt of each rule, where they are known; those of the learned one where a head judges.
+    most_losses: of verifiers, one after another, that the session outlives all but the last of.
     """
     known = quantiles or {}
     policy = submit.policy or policy
@@ -80,6 +81,7 @@ def begin(
         verifier=Peer(there=VERIFIER in peers),
         breaks=frozenset(submit.breaks),
         head=policy.name == LEARNED or (wants_head(policy) and LEARNED in known),
+        most_losses=most_losses,
         counts=Counts(degraded=[DRAFTER]) if wanted else NOTHING,
     )
 
@@ -110,9 +112,8 @@ def advance(state: State, event: Event) -> Step:
             state = state.with_peer(role, replace(state.peer(role), there=True))
             idle = not state.verifier.there and not state.guesses and state.asked == VERIFIER
             return _ask(state) if state.asked == role or idle else (state, [])
-        case Lost(role=role, another=another):
-            state = state.with_peer(role, Peer(another, state.peer(role).epoch))
-            return _without(state, role)
+        case Lost():
+            return _lost(state, event)
         case From(role=role, message=message):
             if message.epoch != state.peer(role).epoch:
                 return state, []
@@ -129,11 +130,6 @@ def fits(state: State, answer: Proposal | Verdict) -> bool:
     role = DRAFTER if isinstance(answer, Proposal) else VERIFIER
     waits = (state.finish, state.asked, state.peer(role).epoch, state.length)
     return waits == (None, role, answer.epoch, answer.length)
-
-
-def drafts(state: State) -> bool:
-    """Whether guesses are being made that are there soon: the drafter has no prompt to read first."""
-    return state.asked == DRAFTER and state.length - (state.drafter.has or 0) <= SOON
 
 
 def _ask(state: State) -> Step:
@@ -232,6 +228,7 @@ def _judged(state: State, verdict: Verdict) -> Step:
     state = replace(
         state,
         asked=None,
+        losses=0,
         guesses=(),
         parents=(),
         trusted=(),
@@ -272,6 +269,18 @@ def _through(tokens: tuple[int, ...], stops: frozenset[int]) -> int:
 
 def _end(state: State, finish: Finish, error: str = "") -> Step:
     return replace(state, finish=finish, asked=None), [End(finish, error)]
+
+
+def _lost(state: State, lost: Lost) -> Step:
+    """Goes on with another, or waits for one; unless the session may well be what they die of."""
+    role = lost.role
+    if role == VERIFIER and state.asked == VERIFIER and state.verifier.there and not lost.idle:
+        state = replace(state, losses=state.losses + 1)
+        if state.losses >= state.most_losses:
+            error = f"given up: {state.losses} verifiers were lost one after another at work on this request"
+            return _end(state.degraded(role), Finish.ERROR, error)
+    state = state.with_peer(role, Peer(lost.another, state.peer(role).epoch))
+    return _without(state, role)
 
 
 def _without(state: State, role: str) -> Step:

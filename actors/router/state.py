@@ -9,6 +9,7 @@ from ringroad.actors.router.policies import RULES, Scope
 
 DRAFTER, VERIFIER, HEAD = "drafter", "verifier", "head"
 NOTHING = Counts()
+SOON = 32  # tokens that a drafter reads in a pass or two
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class State:
     silent: bool = False  # where all guesses stay, the next word is not the large model's
     handed: bool = False  # the large model has the word until the step or text ends
     dropped: tuple[int, ...] = ()  # what a draft that was not kept says from here on
+    losses: int = 0  # of verifiers at work on the session, since the last verdict
+    most_losses: int = 3  # at so many it ends
     counts: Counts = NOTHING
     finish: Finish | None = None
 
@@ -69,6 +72,16 @@ class State:
         if self.judged:
             return min(self.budget, left - 1)  # a verdict always adds a token of its own
         return left if self.scope is not Scope.TOKEN else min(self.budget, left)
+
+    @property
+    def drafts(self) -> bool:
+        """Whether guesses are being made that are there soon: the drafter has no prompt to read first."""
+        return self.asked == DRAFTER and self.length - (self.drafter.has or 0) <= SOON
+
+    @property
+    def suspect(self) -> bool:
+        """Whether another loss would end the session: it may be what verifiers die of."""
+        return 0 < self.losses == self.most_losses - 1
 
     @property
     def rule(self) -> Policy:

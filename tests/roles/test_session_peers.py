@@ -4,7 +4,7 @@ import pytest
 
 from ringroad.actors.messages import Failed, Finish, Forgotten, Mode, Speaker
 from ringroad.actors.router import session
-from ringroad.actors.router.events import AskDraft, AskVerdict, Begin, End, From, Gained, OpenPeer
+from ringroad.actors.router.events import AskDraft, AskVerdict, Begin, End, From, Gained, Lost, OpenPeer
 from ringroad.actors.router.state import DRAFTER, VERIFIER
 from tests.roles.scripted import POLICY, Script, begun, generated, large, script, spoken, submit
 
@@ -135,3 +135,68 @@ def test_who_forgot_is_opened_again(role: str) -> None:
     assert (actions[1].epoch, actions[1].base) == (1, 0)
     run.run()
     assert generated(run) == [large(p) for p in range(3, 23)]
+
+
+def lost(most_losses: int) -> Script:
+    """A session at work at a verifier, all but the last loss behind it."""
+    run = Script(session.begin(submit(Mode.LARGE), 6, POLICY, None, {VERIFIER}, most_losses=most_losses))
+    run.tell(Begin())
+    for _ in range(most_losses - 1):
+        run.lose(VERIFIER)
+        assert run.ends == []
+        run.tell(Gained(VERIFIER))
+    return run
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 5])
+def test_a_session_that_verifiers_may_die_of_ends(most: int) -> None:
+    run = lost(most)
+    run.lose(VERIFIER)
+    (end,) = run.ends
+    assert end.finish is Finish.ERROR
+    assert f"{most} verifiers were lost" in end.error
+    assert run.state.counts.degraded == [VERIFIER]
+
+
+def test_another_verifier_in_its_place_is_no_excuse() -> None:
+    run = lost(3)
+    (end,) = run.tell(Lost(VERIFIER, another=True))
+    assert isinstance(end, End)
+    assert end.finish is Finish.ERROR
+
+
+def test_a_verdict_clears_a_session() -> None:
+    run = lost(3)
+    assert run.state.suspect
+    run.answer()
+    assert not run.state.suspect
+    for _ in range(2):
+        run.lose(VERIFIER)
+        run.tell(Gained(VERIFIER))
+    run.run()
+    assert run.ends == [End(Finish.LENGTH)]
+    assert generated(run) == [large(p) for p in range(3, 23)]
+
+
+def test_who_forgets_clears_nobody() -> None:
+    run = lost(3)
+    run.forget(VERIFIER)
+    assert run.state.suspect
+
+
+@pytest.mark.parametrize("event", [Lost(VERIFIER, idle=True), Lost(DRAFTER)])
+def test_other_losses_are_no_reason_to_end(event: Lost) -> None:
+    run = lost(3)
+    run.tell(event)
+    assert run.ends == []
+    assert run.state.losses == 2
+
+
+def test_who_drafts_meanwhile_is_not_to_blame() -> None:
+    run = script(Mode.SPECULATIVE)
+    for _ in range(5):
+        assert isinstance(run.asked, AskDraft)
+        run.tell(Lost(VERIFIER))
+        run.tell(Gained(VERIFIER))
+    run.run()
+    assert run.ends == [End(Finish.LENGTH)]
