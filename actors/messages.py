@@ -100,6 +100,8 @@ class Submit(Message, frozen=True):
     draft_tokens: int | None = None  # None: the router's own budget
     policy: Policy | None = None  # None: the router's own; only in routed mode
     breaks: list[int] = []  # tokens that end a step, where the policy decides step by step
+    committed: list[int] = []  # of the text, where another router began it: it goes on from there
+    speakers: list[Speaker] = []  # of what is committed
 
 
 class Cancel(Message, frozen=True):

@@ -9,7 +9,10 @@ from ringroad.actors.messages import Cancel, Failed, Finish, Forgotten, Policy, 
 
 @dataclass(frozen=True)
 class Begin:
-    """The first event."""
+    """The first event: what is committed already, and who spoke it."""
+
+    committed: tuple[int, ...] = ()
+    speakers: tuple[Speaker, ...] = ()
 
 
 @dataclass(frozen=True)

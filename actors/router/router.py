@@ -162,7 +162,7 @@ class Router:
         for address in filter(None, at.values()):
             self._peers[address].sessions.add(name)
         self._allow(name, running)
-        self._advance(name, events.Begin())
+        self._advance(name, events.Begin(tuple(submit.committed), tuple(submit.speakers)))
 
     def _take(self, proposal: Proposal | None) -> None:
         """A proposal that has all rulings it was to wait for."""

@@ -98,8 +98,8 @@ def advance(state: State, event: Event) -> Step:
     if state.finish is not None:
         return state, []
     match event:
-        case Begin():
-            return _ask(state) if state.asked is None else (state, [])
+        case Begin(committed=committed, speakers=speakers):
+            return _begun(state, committed, speakers) if state.asked is None else (state, [])
         case Allowed(budget=budget):
             return replace(state, budget=budget), []
         case Proposal():
@@ -123,6 +123,15 @@ def advance(state: State, event: Event) -> Step:
             if role == VERIFIER or state.mode is Mode.SMALL:
                 return _end(state, Finish.ERROR, message.error)
             return _without(state.with_peer(role, Peer(False, state.drafter.epoch)), role)
+
+
+def _begun(state: State, committed: tuple[int, ...], speakers: tuple[Speaker, ...]) -> Step:
+    """Goes on from what another router committed: all that matters follows from it."""
+    state, actions = _commit(state, committed, speakers)
+    if state.finish is not None:
+        return state, actions
+    state, asks = _ask(state)
+    return state, actions + asks
 
 
 def fits(state: State, answer: Proposal | Verdict) -> bool:
@@ -224,7 +233,6 @@ def _judged(state: State, verdict: Verdict) -> Step:
     if state.guesses and state.drafter.has is not None:
         has = state.length + (min(count, len(stayed)) if chain else 0)
         state = state.with_peer(DRAFTER, replace(state.drafter, has=has))
-    handed = state.scope is not Scope.TOKEN and spoken[-1] not in state.stops
     state = replace(
         state,
         asked=None,
@@ -233,8 +241,7 @@ def _judged(state: State, verdict: Verdict) -> Step:
         parents=(),
         trusted=(),
         silent=False,
-        handed=handed,
-        dropped=state.dropped[count:] if handed and state.dropped[:count] == spoken else (),
+        dropped=state.dropped[count:] if state.dropped[:count] == spoken else (),
         verifier=replace(state.verifier, has=state.length + count),
     ).counted(consults=1)
     state, actions = _commit(state, spoken, speakers[:count])
@@ -248,6 +255,9 @@ def _commit(state: State, tokens: tuple[int, ...], speakers: tuple[Speaker, ...]
     """Adds tokens up to the first that ends the text, or the limit."""
     count = _through(tokens[: state.limit - state.length], state.ends)
     tokens, speakers = tokens[:count], speakers[:count]
+    if count:  # a step or text that the large model has begun it also ends
+        large = state.scope is not Scope.TOKEN and speakers[-1] is not Speaker.SMALL_KEPT
+        state = replace(state, handed=large and tokens[-1] not in state.stops)
     state = replace(state, length=state.length + count).counted(
         kept=speakers.count(Speaker.SMALL_KEPT),
         accepted=speakers.count(Speaker.SMALL_ACCEPTED),

@@ -338,6 +338,8 @@ class GenerateRequest(_message.Message):
     SPECULATION_FIELD_NUMBER: _builtins.int
     ROUTING_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    RESUMABLE_FIELD_NUMBER: _builtins.int
+    RESUME_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model pair, as ListModels names it; empty means the only one."""
     prompt: _builtins.str
@@ -349,9 +351,12 @@ class GenerateRequest(_message.Message):
     mode: Global___Mode.ValueType
     """Who may speak."""
     request_id: _builtins.str
-    """A name for this request, used by Abort and in logs: 1 to 64 of [A-Za-z0-9._-]. Made by the
-    server when empty; refused when a running request has it.
+    """A name for this request, used by Abort, to resume, and in logs: 1 to 64 of [A-Za-z0-9._-]. Made by the
+    server when empty, and told in the initial metadata as `ringroad-request-id`. The same request under the same
+    name is the same generation, read from its beginning; another one under a name that is known is refused.
     """
+    resumable: _builtins.bool
+    """Goes on for a while after its stream has broken, so that it can be resumed. Otherwise leaving ends it."""
     @_builtins.property
     def chat(self) -> Global___Chat:
         """A conversation to answer."""
@@ -376,6 +381,10 @@ class GenerateRequest(_message.Message):
     def routing(self) -> Global___Routing:
         """How tokens are routed; refused outside MODE_ROUTED."""
 
+    @_builtins.property
+    def resume(self) -> Global___Resume:
+        """Reads a request further that this or another gateway has begun. request_id names it, and nothing else is set."""
+
     def __init__(
         self,
         *,
@@ -391,10 +400,12 @@ class GenerateRequest(_message.Message):
         speculation: Global___Speculation | None = ...,
         routing: Global___Routing | None = ...,
         request_id: _builtins.str = ...,
+        resumable: _builtins.bool = ...,
+        resume: Global___Resume | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_chat", b"_chat", "_max_tokens", b"_max_tokens", "_prompt", b"_prompt", "_token_ids", b"_token_ids", "chat", b"chat", "max_tokens", b"max_tokens", "prompt", b"prompt", "routing", b"routing", "sampling", b"sampling", "speculation", b"speculation", "token_ids", b"token_ids"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_chat", b"_chat", "_max_tokens", b"_max_tokens", "_prompt", b"_prompt", "_resume", b"_resume", "_token_ids", b"_token_ids", "chat", b"chat", "max_tokens", b"max_tokens", "prompt", b"prompt", "resume", b"resume", "routing", b"routing", "sampling", b"sampling", "speculation", b"speculation", "token_ids", b"token_ids"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chat", b"_chat", "_max_tokens", b"_max_tokens", "_prompt", b"_prompt", "_token_ids", b"_token_ids", "chat", b"chat", "ignore_eos", b"ignore_eos", "max_tokens", b"max_tokens", "mode", b"mode", "model", b"model", "prompt", b"prompt", "request_id", b"request_id", "routing", b"routing", "sampling", b"sampling", "speculation", b"speculation", "stop", b"stop", "token_ids", b"token_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chat", b"_chat", "_max_tokens", b"_max_tokens", "_prompt", b"_prompt", "_resume", b"_resume", "_token_ids", b"_token_ids", "chat", b"chat", "ignore_eos", b"ignore_eos", "max_tokens", b"max_tokens", "mode", b"mode", "model", b"model", "prompt", b"prompt", "request_id", b"request_id", "resumable", b"resumable", "resume", b"resume", "routing", b"routing", "sampling", b"sampling", "speculation", b"speculation", "stop", b"stop", "token_ids", b"token_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__chat: _TypeAlias = _typing.Literal["chat"]  # noqa: Y015
     _WhichOneofArgType__chat: _TypeAlias = _typing.Literal["_chat", b"_chat"]  # noqa: Y015
@@ -402,6 +413,8 @@ class GenerateRequest(_message.Message):
     _WhichOneofArgType__max_tokens: _TypeAlias = _typing.Literal["_max_tokens", b"_max_tokens"]  # noqa: Y015
     _WhichOneofReturnType__prompt: _TypeAlias = _typing.Literal["prompt"]  # noqa: Y015
     _WhichOneofArgType__prompt: _TypeAlias = _typing.Literal["_prompt", b"_prompt"]  # noqa: Y015
+    _WhichOneofReturnType__resume: _TypeAlias = _typing.Literal["resume"]  # noqa: Y015
+    _WhichOneofArgType__resume: _TypeAlias = _typing.Literal["_resume", b"_resume"]  # noqa: Y015
     _WhichOneofReturnType__token_ids: _TypeAlias = _typing.Literal["token_ids"]  # noqa: Y015
     _WhichOneofArgType__token_ids: _TypeAlias = _typing.Literal["_token_ids", b"_token_ids"]  # noqa: Y015
     @_typing.overload
@@ -411,9 +424,33 @@ class GenerateRequest(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__prompt) -> _WhichOneofReturnType__prompt | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__resume) -> _WhichOneofReturnType__resume | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__token_ids) -> _WhichOneofReturnType__token_ids | None: ...
 
 Global___GenerateRequest: _TypeAlias = GenerateRequest  # noqa: Y015
+
+@_typing.final
+class Resume(_message.Message):
+    """Where to go on reading."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NEXT_OFFSET_FIELD_NUMBER: _builtins.int
+    next_offset: _builtins.int
+    """The first token not received yet: offset + tokens of the last delta that was. At most as many as were sent."""
+    def __init__(
+        self,
+        *,
+        next_offset: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_offset", b"next_offset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Resume: _TypeAlias = Resume  # noqa: Y015
 
 @_typing.final
 class GenerateResponse(_message.Message):

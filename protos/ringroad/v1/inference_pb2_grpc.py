@@ -54,7 +54,7 @@ class InferenceServiceServicer:
     def Generate(self, request, context):
         """Generates one text as a stream: any number of deltas, then exactly one `Final`, or a non-OK
         status. The text is a function of input, sampling and seed alone. Closing the stream or
-        passing the deadline frees everything the request held.
+        passing the deadline frees everything the request held, unless it is resumable.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

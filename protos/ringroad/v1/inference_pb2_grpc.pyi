@@ -36,7 +36,7 @@ class InferenceServiceStub:
     Generate: _grpc.UnaryStreamMultiCallable[_inference_pb2.GenerateRequest, _inference_pb2.GenerateResponse]
     """Generates one text as a stream: any number of deltas, then exactly one `Final`, or a non-OK
     status. The text is a function of input, sampling and seed alone. Closing the stream or
-    passing the deadline frees everything the request held.
+    passing the deadline frees everything the request held, unless it is resumable.
     """
     Tokenize: _grpc.UnaryUnaryMultiCallable[_inference_pb2.TokenizeRequest, _inference_pb2.TokenizeResponse]
     """Turns text or a conversation into the token ids that Generate would start from."""
@@ -49,7 +49,7 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     Generate: _aio.UnaryStreamMultiCallable[_inference_pb2.GenerateRequest, _inference_pb2.GenerateResponse]  # type: ignore[assignment]
     """Generates one text as a stream: any number of deltas, then exactly one `Final`, or a non-OK
     status. The text is a function of input, sampling and seed alone. Closing the stream or
-    passing the deadline frees everything the request held.
+    passing the deadline frees everything the request held, unless it is resumable.
     """
     Tokenize: _aio.UnaryUnaryMultiCallable[_inference_pb2.TokenizeRequest, _inference_pb2.TokenizeResponse]  # type: ignore[assignment]
     """Turns text or a conversation into the token ids that Generate would start from."""
@@ -65,7 +65,7 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_inference_pb2.GenerateResponse], _abc.AsyncIterator[_inference_pb2.GenerateResponse]]:
         """Generates one text as a stream: any number of deltas, then exactly one `Final`, or a non-OK
         status. The text is a function of input, sampling and seed alone. Closing the stream or
-        passing the deadline frees everything the request held.
+        passing the deadline frees everything the request held, unless it is resumable.
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,1 @@
+"""What outlives a gateway: requests, and what was committed of them."""

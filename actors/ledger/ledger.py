@@ -1,0 +1,90 @@
+"""What a gateway needs of a ledger: what it writes without waiting, and what it reads to resume a request.
+
+A request's text is a function of what is recorded here, so two gateways that generate it by mistake at once
+write the same: the ledger need not be locked, only told. Nothing of a running request waits for it. What is
+noted while the ledger is away is written when it is back, as long as the request runs here.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+import msgspec
+
+from ringroad.actors.errors import RingroadError
+from ringroad.actors.messages import Counts, Finish, Speaker, Submit
+
+
+class LedgerAway(RingroadError):
+    """The ledger does not answer, or refuses."""
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True):
+    """A request as it was asked for, all that its text depends on included."""
+
+    submit: Submit  # under the client's name for it, with the seed that was drawn and nothing committed
+    stops: list[str]
+    digest: bytes  # of the client's own message: the same name with another is another request
+
+
+class Ending(msgspec.Struct, frozen=True, array_like=True):
+    """How a request ended."""
+
+    finish: Finish
+    length: int  # tokens that count: a stop string may end the text before all that were committed
+    counts: Counts
+    error: str = ""
+
+
+class Part(msgspec.Struct, frozen=True, array_like=True):
+    """Committed tokens from `offset` on, and the ending, once it is known."""
+
+    offset: int
+    tokens: list[int]
+    speakers: list[Speaker]
+    ending: Ending | None = None
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """All that is known of a request."""
+
+    record: Record
+    part: Part  # from offset 0 on
+    owner: str | None  # the gateway that generates it, if that one lives; None also where it has ended
+
+
+class Ledger(Protocol):
+    """`begin`, `commit` and `end` never wait and never raise; the others raise LedgerAway."""
+
+    @property
+    def there(self) -> bool:
+        """Whether it answered last."""
+
+    def begin(self, record: Record) -> None:
+        """This gateway generates a request from now on."""
+
+    def commit(
+        self, request_id: str, offset: int, tokens: Sequence[int], speakers: Sequence[Speaker]
+    ) -> None:
+        """Tokens of it were committed. What is known already is passed over."""
+
+    def end(self, request_id: str, ending: Ending) -> None:
+        """It has ended; it is kept for a while, to be read."""
+
+    def drop(self, request_id: str) -> None:
+        """This gateway does not generate it any more, though it has not ended: another may take it up."""
+
+    async def find(self, request_id: str) -> Entry | None:
+        """A request by its name; None for one that nobody has begun, or that expired."""
+
+    async def claim(self, request_id: str) -> bool:
+        """Makes this gateway the owner of a request whose owner is gone; False where another was faster."""
+
+    def follow(self, request_id: str, offset: int) -> AsyncIterator[Part]:
+        """What another gateway commits from `offset` on, up to its ending. Ends without one when its owner is
+        gone."""
+
+    async def abort(self, request_id: str) -> bool:
+        """Has the owner of a request end it; False where it has none."""
+
+    async def aborted(self) -> str:
+        """Waits until another gateway wants a request of this one ended; its name."""
