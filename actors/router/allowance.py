@@ -48,6 +48,8 @@ class Allowance:
         if running.pace is None or state.asked == DRAFTER or drafter is None or verifier is None:
             return None
         sessions = len(drafter.sessions), len(verifier.sessions)
+        if not running.pace.looks(idle=state.budget == 0 and len(verifier.sessions) > 1):
+            return None
         load = Load(drafter.meter, verifier.meter, *sessions, drafter.shares(verifier))
         unread = state.length - (state.drafter.has or 0) + 1  # after the verdict that comes now
         budget = self._budget.choose(running.pace, load, unread, state.limit - state.length)

@@ -44,7 +44,7 @@ class Curve:
     """Seconds of a pass by its rows: means of like passes, a straight line between, never falling."""
 
     _buckets: dict[int, Bucket] = field(default_factory=dict)
-    _points: list[tuple[float, float]] = field(default_factory=list)
+    _line: list[tuple[float, float]] | None = None  # through the buckets; None: one of them has changed
     _passes: float = 0.0  # so far
 
     def observe(self, took: Pass) -> None:
@@ -58,7 +58,14 @@ class Curve:
         bucket.observe(took)
         self._passes += 1.0 / max(1, took.sessions)
         bucket.seen = self._passes
-        self._points = list(_rising(sorted(self._buckets.values(), key=lambda bucket: bucket.rows)))
+        self._line = None
+
+    @property
+    def _points(self) -> list[tuple[float, float]]:
+        # Every session reports a pass, and few of them ask for the line: it is drawn for who asks.
+        if self._line is None:
+            self._line = list(_rising(sorted(self._buckets.values(), key=lambda bucket: bucket.rows)))
+        return self._line
 
     def age(self, but: float = 0.0) -> None:
         """What is known is of another time, but for what the last so many passes have shown."""

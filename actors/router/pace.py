@@ -7,6 +7,7 @@ from ringroad.actors.router.chances import Chain
 from ringroad.actors.router.forecasts import Chances
 
 WIDENING = 0.05  # the weight of a new round
+RAREST = 8  # rounds between looks of a session that guesses nothing
 OWN, ALL = 0.95, 0.995  # memory of a session's chances, and of all sessions' together
 
 
@@ -56,7 +57,20 @@ class Pace:
     record: Record
     trying: bool = False
     succeeded: bool = False  # the last round kept a guess
+    _rest: int = 1  # rounds between looks at what guesses would bring
+    _rested: int = 0  # since the last one
     _round: tuple[int, int, int] = field(default=(0, 0, 0))  # allowed, made, passes
+
+    def looks(self, idle: bool) -> bool:
+        """Whether to choose anew in this round.
+
+        Who guesses nothing, one of many, does it more and more rarely: choosing takes a share of a round.
+        """
+        self._rested += 1
+        if idle and not self.trying and self._rested < self._rest:
+            return False
+        self._rest, self._rested = min(2 * self._rest, RAREST) if idle else 1, 0
+        return True
 
     def proposed(self, allowed: int, proposal: Proposal) -> None:
         """The drafter has answered; it might have made `allowed` guesses."""

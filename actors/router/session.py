@@ -6,9 +6,8 @@ asked next) and `_proposed` (what a proposal may do without a consult).
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 
-from msgspec import structs
+from msgspec.structs import replace
 
 from ringroad.actors.messages import (
     Cancel,
@@ -62,7 +61,7 @@ def begin(
     known = quantiles or {}
     policy = submit.policy or policy
     if policy.share is not None:
-        policy = structs.replace(policy, quantiles=known.get(policy.name, []))
+        policy = replace(policy, quantiles=known.get(policy.name, []))
     mode, length = _settled(submit.mode, policy), len(submit.prompt)
     if submit.draft_tokens is not None:
         budget = submit.draft_tokens

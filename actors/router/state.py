@@ -1,8 +1,7 @@
 """Where a session stands: facts, and what follows from them alone."""
 
-from dataclasses import dataclass, replace
-
-from msgspec import structs
+import msgspec
+from msgspec.structs import replace
 
 from ringroad.actors.messages import Counts, Finish, Mode, Policy
 from ringroad.actors.router.policies import RULES, Scope
@@ -12,8 +11,7 @@ NOTHING = Counts()
 SOON = 32  # tokens that a drafter reads in a pass or two
 
 
-@dataclass(frozen=True)
-class Peer:
+class Peer(msgspec.Struct, frozen=True):
     """What a session knows of the drafter or verifier it works with."""
 
     there: bool = False
@@ -21,8 +19,7 @@ class Peer:
     has: int | None = None  # leading committed tokens it holds; None: to be opened first
 
 
-@dataclass(frozen=True)
-class State:
+class State(msgspec.Struct, frozen=True):
     """Of one session. The tokens themselves are with the hub; here are only their counts."""
 
     mode: Mode
@@ -89,7 +86,7 @@ class State:
         if self.policy.share is None:
             return self.policy
         large = self.counts.large + self.counts.accepted
-        return structs.replace(self.policy, spoken=large + self.counts.kept, large=large)
+        return replace(self.policy, spoken=large + self.counts.kept, large=large)
 
     def peer(self, role: str) -> Peer:
         """The drafter or the verifier."""
@@ -103,10 +100,10 @@ class State:
         """The same without a role; each is named once."""
         if role in self.counts.degraded:
             return self
-        counts = structs.replace(self.counts, degraded=[*self.counts.degraded, role])
+        counts = replace(self.counts, degraded=[*self.counts.degraded, role])
         return replace(self, counts=counts)
 
     def counted(self, **more: int) -> "State":
         """The same with so many more of these `Counts`."""
         sums = {name: getattr(self.counts, name) + count for name, count in more.items()}
-        return replace(self, counts=structs.replace(self.counts, **sums))
+        return replace(self, counts=replace(self.counts, **sums))

@@ -21,7 +21,7 @@ from ringroad.actors.messages import (
 from ringroad.actors.router.budget import Budget
 from ringroad.actors.router.config import RouterConfig
 from ringroad.actors.router.forecasts import Load
-from ringroad.actors.router.pace import Pace
+from ringroad.actors.router.pace import Pace, of_all
 from ringroad.actors.router.router import Router
 
 GATE, DRAFTER, VERIFIER = b"gate", b"drafter", b"verifier"
@@ -77,14 +77,16 @@ class Pair:
         tokens = [7 if self.right else 8] * draft.budget
         took = self.first_pass or Pass(self.slow * self.draft_seconds, 1, 1, draft.budget)
         self.first_pass = None
-        self.router.receive(DRAFTER, Proposal("s", draft.epoch, length, tokens, [], took=took), 0.0)
+        self.router.receive(DRAFTER, Proposal(draft.session, draft.epoch, length, tokens, [], took=took), 0.0)
 
     def _judge(self, consult: Consult) -> None:
         length, count = consult.base + len(consult.tokens), len(consult.guesses)
         self.budgets.append(count)
         path = list(range(count)) if self.right else []
         took = Pass(self.slow * (0.06 + 0.006 * (count + 1)), count + 1, 1)
-        self.router.receive(VERIFIER, Verdict("s", consult.epoch, length, path, 7, took=took), 0.0)
+        self.router.receive(
+            VERIFIER, Verdict(consult.session, consult.epoch, length, path, 7, took=took), 0.0
+        )
 
 
 def test_a_session_finds_its_budget() -> None:
@@ -202,6 +204,35 @@ def test_control_knows_who_computes_on_the_same_cores(
     monkeypatch.setattr(Budget, "choose", watched)
     Pair(drafter_place=place).submit(max_tokens=10)
     assert {load.one_place for load in loads} == {shared}
+
+
+def test_a_crowd_that_guesses_nothing_seldom_asks_whether_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To choose takes the router a share of every round; alone, a session chooses every time."""
+    chosen: list[int] = []
+    choose = Budget.choose
+
+    def watched(self: Budget, pace: Pace, load: Load, unread: int, left: int) -> int:
+        chosen.append(load.verifier_sessions)
+        return choose(self, pace, load, unread, left)
+
+    monkeypatch.setattr(Budget, "choose", watched)
+    pair = Pair(right=False, draft_seconds=0.2)
+    for name, tokens in (("a", 400), ("b", 200)):
+        pair.router.receive(GATE, Submit(name, [1], tokens, Mode.SPECULATIVE, Sampling()), 0.0)
+    pair.run()
+    assert len(pair.text) == 600
+    assert chosen.count(2) <= 400 / 4
+    assert chosen.count(1) >= 150
+
+
+def test_who_guesses_chooses_every_time() -> None:
+    pace = Pace(of_all())
+    assert [pace.looks(idle=True) for _ in range(16)].count(True) == 4  # after 1, 2, 4 and 8 rounds
+    pace.trying = True
+    assert pace.looks(idle=True)
+    pace.trying = False
+    assert pace.looks(idle=False)
+    assert pace.looks(idle=True)
 
 
 @pytest.mark.parametrize("prompt", [50, 150])

@@ -1,11 +1,9 @@
 """The state machine: who is asked, what is committed, and how a session ends."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import replace as changed
+from msgspec.structs import replace
 
 from ringroad.actors.messages import (
     Cancel,
@@ -213,12 +211,12 @@ def test_answers_out_of_place_change_nothing() -> None:
     good = Proposal("s", 0, 3, [1], [])
     assert advance(drafting, good)[1]
     for wrong in ({"epoch": 1}, {"epoch": -1}, {"length": 2}, {"length": 4}):
-        assert advance(drafting, changed(good, **wrong)) == (drafting, [])
+        assert advance(drafting, replace(good, **wrong)) == (drafting, [])
     assert advance(judging, good) == (judging, [])
     verdict = Verdict("s", 0, 3, [], 1)
     assert advance(judging, verdict)[1]
     for wrong in ({"epoch": 1}, {"epoch": -1}, {"length": 2}, {"length": 4}):
-        assert advance(judging, changed(verdict, **wrong)) == (judging, [])
+        assert advance(judging, replace(verdict, **wrong)) == (judging, [])
     assert advance(drafting, verdict) == (drafting, [])
     for role in (DRAFTER, VERIFIER):
         for message in (Forgotten("s", 7), Failed("s", 7, "x")):
