@@ -60,15 +60,16 @@ class Ledger(Protocol):
         """Whether it answered last."""
 
     def begin(self, record: Record) -> None:
-        """This gateway generates a request from now on."""
+        """This gateway generates a request from now on. One that takes a request up commits what was known of
+        it again, from 0 on: what is there already is not written twice."""
 
     def commit(
         self, request_id: str, offset: int, tokens: Sequence[int], speakers: Sequence[Speaker]
     ) -> None:
-        """Tokens of it were committed. What is known already is passed over."""
+        """Tokens of it were committed. What is known already is passed over, and so is what leaves a gap."""
 
     def end(self, request_id: str, ending: Ending) -> None:
-        """It has ended; it is kept for a while, to be read."""
+        """It has ended; it is kept for a while, to be read. Only its owner's word counts."""
 
     def drop(self, request_id: str) -> None:
         """This gateway does not generate it any more, though it has not ended: another may take it up."""
@@ -77,7 +78,8 @@ class Ledger(Protocol):
         """A request by its name; None for one that nobody has begun, or that expired."""
 
     async def claim(self, request_id: str) -> bool:
-        """Makes this gateway the owner of a request whose owner is gone; False where another was faster."""
+        """Makes this gateway the owner of a request whose owner is gone; False where another was faster, and
+        where it has ended or is not known. Followed by `begin`."""
 
     def follow(self, request_id: str, offset: int) -> AsyncIterator[Part]:
         """What another gateway commits from `offset` on, up to its ending. Ends without one when its owner is
@@ -87,4 +89,5 @@ class Ledger(Protocol):
         """Has the owner of a request end it; False where it has none."""
 
     async def aborted(self) -> str:
-        """Waits until another gateway wants a request of this one ended; its name."""
+        """Waits until another gateway wants a request of this one ended; its name. Waits on while the ledger
+        is away."""
