@@ -31,6 +31,7 @@ from ringroad.actors.router.config import RouterConfig
 from ringroad.actors.router.costs import Meter
 from ringroad.actors.router.foresight import Foresight
 from ringroad.actors.router.members import Address, Peer, Peers, Running
+from ringroad.actors.router.opening import begin
 from ringroad.actors.router.rulings import Rulings
 from ringroad.actors.router.state import DRAFTER, HEAD, VERIFIER
 
@@ -155,7 +156,7 @@ class Router:
         at = {role: self._peers.least_busy(role) for role in (DRAFTER, VERIFIER)}
         peers = {role for role, address in at.items() if address is not None}
         budget, losses = self._config.draft_tokens, self._config.most_losses
-        state = session.begin(submit, budget, self._policy, self._until, peers, self._quantiles, losses)
+        state = begin(submit, budget, self._policy, self._until, peers, self._quantiles, losses)
         pace = self._allowance.pace(submit)
         running = Running(state, list(submit.prompt), len(submit.prompt), gateway, submit.sampling, at, pace)
         self._running[name] = running

@@ -5,20 +5,15 @@ simulation and a replay after a failure trust it. Modes differ in two places onl
 asked next) and `_proposed` (what a proposal may do without a consult).
 """
 
-from collections.abc import Mapping
-
 from msgspec.structs import replace
 
 from ringroad.actors.messages import (
     Cancel,
-    Counts,
     Finish,
     Forgotten,
     Mode,
-    Policy,
     Proposal,
     Speaker,
-    Submit,
     Verdict,
 )
 from ringroad.actors.router.events import (
@@ -35,61 +30,12 @@ from ringroad.actors.router.events import (
     Lost,
     OpenPeer,
 )
-from ringroad.actors.router.policies import LEARNED, Scope, always, doubtful, kept, lacks, never, wants_head
-from ringroad.actors.router.state import DRAFTER, HEAD, NOTHING, VERIFIER, Peer, State
+from ringroad.actors.router.policies import Scope, doubtful, kept, lacks
+from ringroad.actors.router.state import DRAFTER, HEAD, VERIFIER, Peer, State
 
 PIECE = 16  # guesses of a dropped draft that are judged together
 
-Quantiles = Mapping[str, list[float]]
 Step = tuple[State, list[Action]]
-
-
-def begin(
-    submit: Submit,
-    budget: int,
-    policy: Policy,
-    until: Policy | None,
-    peers: set[str],
-    quantiles: Quantiles | None = None,
-    most_losses: int = 3,
-) -> State:
-    """The state of a request before its first event; request and router defaults meet here.
-
-    quantiles: of the doubt of each rule, where they are known; those of the learned one where a head judges.
-    most_losses: of verifiers, one after another, that the session outlives all but the last of.
-    """
-    known = quantiles or {}
-    policy = submit.policy or policy
-    if policy.share is not None:
-        policy = replace(policy, quantiles=known.get(policy.name, []))
-    mode, length = _settled(submit.mode, policy), len(submit.prompt)
-    if submit.draft_tokens is not None:
-        budget = submit.draft_tokens
-    if mode in (Mode.SMALL, Mode.ROUTED):
-        budget = max(1, budget)  # here a proposal is who speaks, not a way to be fast
-    wanted = mode in (Mode.SPECULATIVE, Mode.ROUTED) and DRAFTER not in peers
-    return State(
-        mode=mode,
-        length=length,
-        limit=length + submit.max_tokens,
-        ends=frozenset(submit.ends),
-        budget=budget,
-        policy=policy,
-        until=until,
-        drafter=Peer(there=DRAFTER in peers),
-        verifier=Peer(there=VERIFIER in peers),
-        breaks=frozenset(submit.breaks),
-        head=policy.name == LEARNED or (wants_head(policy) and LEARNED in known),
-        most_losses=most_losses,
-        counts=Counts(degraded=[DRAFTER]) if wanted else NOTHING,
-    )
-
-
-def _settled(mode: Mode, policy: Policy) -> Mode:
-    """At the two ends of its dial a routed session is one of either model alone."""
-    if mode is not Mode.ROUTED:
-        return mode
-    return Mode.LARGE if always(policy) else Mode.SMALL if never(policy) else mode
 
 
 def advance(state: State, event: Event) -> Step:

@@ -51,7 +51,7 @@ def submit(
 
 
 def begun(request: Submit, *peers: str) -> State:
-    return session.begin(request, 6, POLICY, None, set(peers or (DRAFTER, VERIFIER)))
+    return begin(request, 6, POLICY, None, set(peers or (DRAFTER, VERIFIER)))
 
 
 def spoken(mode: Mode, position: int) -> tuple[int, Speaker | None]:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from ringroad.actors.messages import Features, Mode, Policy, Proposal, Speaker
-from ringroad.actors.router import session
 from ringroad.actors.router.events import Begin
+from ringroad.actors.router.opening import begin
 from ringroad.actors.router.policies import (
     FALLBACK,
     HORIZON,
@@ -98,9 +98,7 @@ def test_a_missing_feature_leaves_it_to_margin(name: str) -> None:
 
 
 def test_a_head_that_is_missing_is_named_once_and_its_tokens_are_counted() -> None:
-    state = session.begin(
-        submit(Mode.ROUTED, policy=Policy(LEARNED, 0.9)), 6, POLICY, None, {DRAFTER, VERIFIER}
-    )
+    state = begin(submit(Mode.ROUTED, policy=Policy(LEARNED, 0.9)), 6, POLICY, None, {DRAFTER, VERIFIER})
     run = Script(state)
     run.tell(Begin())
     run.run()
@@ -111,9 +109,7 @@ def test_a_head_that_is_missing_is_named_once_and_its_tokens_are_counted() -> No
 
 
 def test_a_head_that_judges_is_not() -> None:
-    state = session.begin(
-        submit(Mode.ROUTED, policy=Policy(LEARNED, 0.5)), 6, POLICY, None, {DRAFTER, VERIFIER}
-    )
+    state = begin(submit(Mode.ROUTED, policy=Policy(LEARNED, 0.5)), 6, POLICY, None, {DRAFTER, VERIFIER})
     run = Script(state)
     run.tell(Begin())
     run.asked = None
@@ -128,9 +124,7 @@ def test_a_head_that_judges_is_not() -> None:
 @pytest.mark.parametrize("policy", list(RULES))
 @pytest.mark.parametrize("end", [{"threshold": 0.0}, {"share": 1.0}])
 def test_at_nought_no_drafter_is_asked(policy: str, end: dict[str, float]) -> None:
-    run = Script(
-        session.begin(submit(Mode.ROUTED, policy=Policy(policy, **end)), 6, POLICY, None, {VERIFIER})
-    )
+    run = Script(begin(submit(Mode.ROUTED, policy=Policy(policy, **end)), 6, POLICY, None, {VERIFIER}))
     run.tell(Begin())
     run.run()
     assert generated(run) == [large(p) for p in range(3, 23)]
@@ -141,7 +135,7 @@ def test_at_nought_no_drafter_is_asked(policy: str, end: dict[str, float]) -> No
 @pytest.mark.parametrize("policy", list(RULES))
 @pytest.mark.parametrize("end", [{"threshold": 1.01}, {"share": 0.0}])
 def test_above_one_nobody_is_consulted(policy: str, end: dict[str, float]) -> None:
-    run = Script(session.begin(submit(Mode.ROUTED, policy=Policy(policy, **end)), 6, POLICY, None, {DRAFTER}))
+    run = Script(begin(submit(Mode.ROUTED, policy=Policy(policy, **end)), 6, POLICY, None, {DRAFTER}))
     run.tell(Begin())
     run.run()
     assert generated(run) == [small(p) for p in range(3, 23)]
@@ -192,7 +186,7 @@ def test_the_share_does_not_depend_on_how_many_guesses_come_at_once() -> None:
     for draft_tokens in (1, 3, 16):
         policy = Policy("margin", share=0.4)
         request = submit(Mode.ROUTED, max_tokens=200, draft_tokens=draft_tokens, policy=policy)
-        run = Script(session.begin(request, 6, POLICY, None, {DRAFTER, VERIFIER}))
+        run = Script(begin(request, 6, POLICY, None, {DRAFTER, VERIFIER}))
         run.tell(Begin())
         run.run()
         texts.append((run.text, run.speakers))
@@ -203,11 +197,9 @@ def test_the_share_does_not_depend_on_how_many_guesses_come_at_once() -> None:
 def test_the_quantiles_are_those_of_the_policy() -> None:
     known = {"margin": [0.0, 0.5, 1.0], LEARNED: [0.1]}
     both = {DRAFTER, VERIFIER}
-    held = session.begin(
-        submit(Mode.ROUTED, policy=Policy("margin", share=0.5)), 6, POLICY, None, both, known
-    )
+    held = begin(submit(Mode.ROUTED, policy=Policy("margin", share=0.5)), 6, POLICY, None, both, known)
     assert held.policy.quantiles == known["margin"]
-    fixed = session.begin(submit(Mode.ROUTED), 6, POLICY, None, both, known)
+    fixed = begin(submit(Mode.ROUTED), 6, POLICY, None, both, known)
     assert fixed.policy.quantiles == [], "of no use, so they are not sent about"
 
 

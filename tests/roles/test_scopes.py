@@ -16,8 +16,8 @@ from ringroad.actors.messages import (
     Speaker,
     Verdict,
 )
-from ringroad.actors.router import session
 from ringroad.actors.router.events import AskDraft, AskVerdict, Begin, End, Gained, Lost
+from ringroad.actors.router.opening import begin
 from ringroad.actors.router.policies import HORIZON
 from ringroad.actors.router.session import PIECE, advance
 from ringroad.actors.router.state import DRAFTER, VERIFIER
@@ -245,7 +245,7 @@ def test_any_order_of_events(
 def test_the_head_is_named_where_it_was_there() -> None:
     """By its quantiles the router knows that there is one; without it steps go by margin, as they should."""
     for quantiles, degraded in (({}, []), ({"learned": [0.0, 1.0]}, ["head"])):
-        state = session.begin(
+        state = begin(
             submit(Mode.ROUTED, policy=STEPWISE, breaks=[BREAK]), 6, CASCADE, None, set(BOTH), quantiles
         )
         run = Script(state)

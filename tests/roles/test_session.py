@@ -17,7 +17,6 @@ from ringroad.actors.messages import (
     Speaker,
     Verdict,
 )
-from ringroad.actors.router import session
 from ringroad.actors.router.events import (
     Allowed,
     AskDraft,
@@ -30,6 +29,7 @@ from ringroad.actors.router.events import (
     Lost,
     OpenPeer,
 )
+from ringroad.actors.router.opening import begin
 from ringroad.actors.router.session import advance
 from ringroad.actors.router.state import DRAFTER, VERIFIER
 from tests.roles.scripted import POLICY, PROMPT, begun, generated, large, script, small, spoken, submit
@@ -123,7 +123,7 @@ def test_an_empty_proposal_leaves_the_word_to_the_large_model() -> None:
 def test_until_of_the_router_only_stops_speculation() -> None:
     until = Policy("entropy", 2.0)
     for mode, expected in ((Mode.SPECULATIVE, until), (Mode.ROUTED, POLICY), (Mode.SMALL, None)):
-        state = session.begin(submit(mode), 6, POLICY, until, {DRAFTER, VERIFIER})
+        state = begin(submit(mode), 6, POLICY, until, {DRAFTER, VERIFIER})
         _, actions = advance(state, Begin())
         assert actions[-1] == AskDraft(0, 0, 4, expected)
 
@@ -131,7 +131,7 @@ def test_until_of_the_router_only_stops_speculation() -> None:
 def test_defaults_of_the_router() -> None:
     request = submit(Mode.ROUTED)
     request = type(request)("s", PROMPT, 20, Mode.ROUTED, request.sampling)
-    state = session.begin(request, 6, POLICY, None, {DRAFTER})
+    state = begin(request, 6, POLICY, None, {DRAFTER})
     assert (state.budget, state.policy, state.limit) == (6, POLICY, len(PROMPT) + 20)
     assert (state.drafter.there, state.verifier.there) == (True, False)
 

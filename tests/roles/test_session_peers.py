@@ -3,8 +3,8 @@
 import pytest
 
 from ringroad.actors.messages import Failed, Finish, Forgotten, Mode, Speaker
-from ringroad.actors.router import session
 from ringroad.actors.router.events import AskDraft, AskVerdict, Begin, End, From, Gained, Lost, OpenPeer
+from ringroad.actors.router.opening import begin
 from ringroad.actors.router.state import DRAFTER, VERIFIER
 from tests.roles.scripted import POLICY, Script, begun, generated, large, script, spoken, submit
 
@@ -92,7 +92,7 @@ def test_a_new_drafter_takes_over(answers: int) -> None:
 @pytest.mark.parametrize("mode", [Mode.SMALL, Mode.ROUTED])
 def test_who_waits_for_both_goes_on_with_the_first_to_come(mode: Mode) -> None:
     """Neither is there; a drafter comes: what it may speak without a consult, it speaks."""
-    run = Script(session.begin(submit(mode), 6, POLICY, None, set()))
+    run = Script(begin(submit(mode), 6, POLICY, None, set()))
     run.tell(Begin())
     run.tell(Gained(DRAFTER))
     assert isinstance(run.asked, AskDraft)
@@ -139,7 +139,7 @@ def test_who_forgot_is_opened_again(role: str) -> None:
 
 def lost(most_losses: int) -> Script:
     """A session at work at a verifier, all but the last loss behind it."""
-    run = Script(session.begin(submit(Mode.LARGE), 6, POLICY, None, {VERIFIER}, most_losses=most_losses))
+    run = Script(begin(submit(Mode.LARGE), 6, POLICY, None, {VERIFIER}, most_losses=most_losses))
     run.tell(Begin())
     for _ in range(most_losses - 1):
         run.lose(VERIFIER)
