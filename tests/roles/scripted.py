@@ -16,6 +16,7 @@ from ringroad.actors.messages import (
     Verdict,
 )
 from ringroad.actors.router import events, session
+from ringroad.actors.router.opening import begin
 from ringroad.actors.router.policies import Scope
 from ringroad.actors.router.state import DRAFTER, VERIFIER, State
 from tests import reference
