@@ -23,6 +23,7 @@ Config = Annotated[
     Option(exists=True, dir_okay=False, resolve_path=True, help="A TOML file; without it, the defaults."),
 ]
 _DEFAULT_TARGET = "127.0.0.1:50051"
+_BEGIN_SECONDS = 1.0  # to find a gateway that can serve: a person waits for the answer
 _SHARING = "How tokens are shared"
 _SAMPLING = "How tokens are drawn"
 _EXITS = (
@@ -94,7 +95,11 @@ def status() -> None:
 def generate(
     prompt: Annotated[str, Argument(help="What to say; - reads it from standard input.")],
     target: Annotated[
-        str | None, Option(metavar="HOST:PORT", help="A gateway; without it, the cluster that `up` started.")
+        str | None,
+        Option(
+            metavar="HOST:PORT[,...]",
+            help="A cluster's gateways; without it, the cluster that `up` started.",
+        ),
     ] = None,
     chat: Annotated[
         bool, Option("--chat/--raw", help="PROMPT is a user's message, or a text to continue as it is.")
@@ -131,11 +136,11 @@ def generate(
 ) -> None:
     """Generate a text: it alone on standard output as it comes, its figures on standard error.
 
-    Ctrl-C cancels the request on the server.
+    Ctrl-C cancels the request on the server. A text whose stream breaks goes on at the next gateway.
     """
 
     from ringroad.cluster.answer import Answer
-    from ringroad.cluster.client import AsyncClient, CallFailed, Delta, user
+    from ringroad.cluster.client import AsyncClient, CallFailed, Delta, Patience, user
 
     where, text = target or _running_target(), _read(prompt)
 
@@ -145,7 +150,7 @@ def generate(
             sys.stdout.flush()
 
     async def ask() -> Answer:
-        async with AsyncClient(where) as client:
+        async with AsyncClient(where, Patience(begin=_BEGIN_SECONDS)) as client:
             try:
                 events = client.generate(
                     user(text) if chat else text,

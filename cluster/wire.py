@@ -33,16 +33,30 @@ class Options(TypedDict, total=False):
     threshold: float | None
     large_share: float | None  # in place of a threshold
     request_id: str | None
+    resumable: bool  # True where unset: goes on by itself when a stream breaks
 
 
 class CallFailed(Exception):
-    """A call that ended in a status other than OK; `fields` maps each refused field to why."""
+    """A call that ended in a status other than OK; `fields` maps each refused field to why.
 
-    def __init__(self, code: grpc.StatusCode, message: str, fields: dict[str, str]) -> None:
+    `retry_seconds` is how long the gateway asks to wait; `spoken` says that the status is a gateway's own
+    word and not the connection's.
+    """
+
+    def __init__(
+        self,
+        code: grpc.StatusCode,
+        message: str,
+        fields: dict[str, str],
+        retry_seconds: float | None = None,
+        spoken: bool = False,
+    ) -> None:
         super().__init__(code, message, fields)
         self.code = code
         self.message = message
         self.fields = fields
+        self.retry_seconds = retry_seconds
+        self.spoken = spoken
 
     def __str__(self) -> str:
         return "; ".join(f"{field}: {why}" for field, why in self.fields.items()) or self.message
@@ -74,6 +88,7 @@ def generate_request(prompt: Prompt, **options: Unpack[Options]) -> inference_pb
         speculation=_speculation(options.get("draft_tokens")),
         routing=_routing(options.get("policy"), options.get("threshold"), options.get("large_share")),
         request_id=options.get("request_id") or "",
+        resumable=options.get("resumable", True),
     )
 
 
@@ -95,16 +110,19 @@ def translated() -> Iterator[None]:
     try:
         yield
     except grpc.RpcError as error:
-        raise CallFailed(error.code(), error.details() or "", _refused(error)) from error
+        raise _failure(error) from error
 
 
-def _refused(error: grpc.RpcError) -> dict[str, str]:
-    """The fields that a google.rpc.BadRequest in the trailers names, with the reasons."""
+def _failure(error: grpc.RpcError) -> CallFailed:
+    """With what google.rpc says in the trailers: the fields of a BadRequest, the delay of a RetryInfo."""
     status = rpc_status.from_call(error)
-    bad = error_details_pb2.BadRequest()
+    bad, retry, delay = error_details_pb2.BadRequest(), error_details_pb2.RetryInfo(), None
     for detail in status.details if status else ():
         detail.Unpack(bad)  # True and filled, or False and untouched
-    return {violation.field: violation.description for violation in bad.field_violations}
+        if detail.Unpack(retry):
+            delay = retry.retry_delay.ToTimedelta().total_seconds()
+    fields = {violation.field: violation.description for violation in bad.field_violations}
+    return CallFailed(error.code(), error.details() or "", fields, delay, status is not None)
 
 
 def _mode(name: str | None) -> inference_pb2.Mode.ValueType:

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -53,17 +54,35 @@ HELLO = (
 STOP, LENGTH = final(inference_pb2.FINISH_REASON_STOP), final(inference_pb2.FINISH_REASON_LENGTH)
 
 
+def plain(request: Request, *, seed: bool = True) -> Request:
+    """A request without what the client adds to every one, and without a seed where it drew that."""
+    assert request.request_id
+    assert request.resumable
+    bare = Request()
+    bare.CopyFrom(request)
+    bare.request_id = ""
+    if not seed:
+        bare.sampling.ClearField("seed")
+    return bare
+
+
 def says(*responses: Response) -> Script:
     return lambda request, context: iter(responses)
 
 
-def refuses(code: grpc.StatusCode, message: str, **fields: str) -> Script:
+def refuses(
+    code: grpc.StatusCode, message: str, *, retry_seconds: float | None = None, **fields: str
+) -> Script:
     def script(request: Request, context: grpc.ServicerContext) -> Iterator[Response]:
         status = status_pb2.Status(code=code.value[0], message=message)
         if fields:
             violation = error_details_pb2.BadRequest.FieldViolation
             violations = [violation(field=f.replace("__", "."), description=why) for f, why in fields.items()]
             status.details.add().Pack(error_details_pb2.BadRequest(field_violations=violations))
+        if retry_seconds is not None:
+            retry = error_details_pb2.RetryInfo()
+            retry.retry_delay.FromTimedelta(timedelta(seconds=retry_seconds))
+            status.details.add().Pack(retry)
         context.abort_with_status(rpc_status.to_status(status))
         yield Response()
 
@@ -76,6 +95,7 @@ class FakeGateway(inference_pb2_grpc.InferenceServiceServicer, control_pb2_grpc.
     def __init__(self, script: Script | None = None, *, serving: bool = True, port: int = 0) -> None:
         self.script = script or says(*HELLO, STOP)
         self.requests: list[Request] = []
+        self.aborted: list[str] = []
         self.seen: list[Message] = []
         self.deadlines: list[float | None] = []
         self.ended = threading.Event()
@@ -128,6 +148,7 @@ class FakeGateway(inference_pb2_grpc.InferenceServiceServicer, control_pb2_grpc.
         return control_pb2.GetLoadResponse(running=1, waiting=2, capacity=32, committed_tokens=99)
 
     def Abort(self, request: control_pb2.AbortRequest, context: Any) -> control_pb2.AbortResponse:
+        self.aborted.append(request.request_id)
         return control_pb2.AbortResponse(aborted=request.request_id == "known")
 
 
