@@ -97,6 +97,7 @@ def attentions() -> Iterator[Variant]:
         ("fp16, 4 heads a key head, dim 128", 4, 128, "fp16", 16, 1),
         ("fp32, 6 heads a key head, dim 128", 6, 128, "fp32", 16, 1),
         ("bf16, 4 heads a key head, dim 128, 64 rows", 4, 128, "bf16", 64, 1),
+        ("bf16, 7 heads a key head, dim 64, 256 new places of a rank", 7, 64, "bf16", 16, 4),
         ("bf16, 8 heads a key head, dim 128, 64 rows, 1024 new places", 8, 128, "bf16", 64, 16),
     ):
         types = typed(

@@ -92,11 +92,13 @@ class Cache:
         return self._pool.find(key)
 
     def write(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Puts key and value [rows, kv_heads, head_dim] behind what is kept, without keeping them yet.
+        """As `put`. Returns all keys and values that attention reads, those included: [kv_heads, span,
+        head_dim], a copy."""
+        self.put(layer, key, value)
+        return self._gathered(layer, span(self.length + len(key)))
 
-        Returns all keys and values that attention reads, those included: [kv_heads, span, head_dim],
-        a copy.
-        """
+    def put(self, layer: int, key: Tensor, value: Tensor) -> None:
+        """Puts key and value [rows, kv_heads, head_dim] behind what is kept, without keeping them yet."""
         end = self.length + len(key)
         rows = torch.stack([key, value]).transpose(1, 2)  # [2, kv_heads, rows, head_dim]
         at = self.length
@@ -106,7 +108,6 @@ class Cache:
             block = self._pool.data[self._blocks[at // BLOCK], layer]
             block[:, :, offset : offset + stop - at] = rows[:, :, at - self.length : stop - self.length]
             at = stop
-        return self._gathered(layer, span(end))
 
     def blocks(self) -> Tensor:
         """The blocks' numbers: [places / BLOCK] int32 on the CPU."""

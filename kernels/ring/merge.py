@@ -1,7 +1,7 @@
 """What ranks say of a row's attention, each over its own keys, and how it becomes one."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,9 @@ class Partial:
     def packed(self) -> Tensor:
         """As one message: [rows, heads, dim + 1]."""
         return torch.cat([self.out, self.lse.unsqueeze(-1)], -1)
+
+
+Merge = Callable[[Sequence[Partial]], Partial]
 
 
 def unpacked(message: Tensor) -> Partial:

@@ -5,17 +5,21 @@ from collections.abc import Callable, Iterator, Sequence
 from torch import Tensor
 
 from ringroad.kernels.ring.communicator import Communicator
-from ringroad.kernels.ring.merge import Partial, merge
+from ringroad.kernels.ring.merge import Merge, Partial, merge
 from ringroad.kernels.ring.wire import Heads, Move
 
 
 def pass_kv(
-    ring: Communicator, mine: Tensor, sizes: Sequence[int], attend: Callable[[Tensor, int], Partial]
+    ring: Communicator,
+    mine: Tensor,
+    sizes: Sequence[int],
+    attend: Callable[[Tensor, int], Partial],
+    merged: Merge = merge,
 ) -> Partial:
     """This rank's rows over the keys of all ranks.
 
-    mine [2, n, kv_heads, dim]: this rank's keys and values; sizes: n of every rank; attend(keys and values,
-    owner) = own queries over that rank's keys, also where there are none. Raises RingBroken.
+    mine [2, n, ...]: this rank's keys and values, one by one or in blocks; sizes: n of every rank; attend(
+    keys and values, owner) = own queries over that rank's keys, also where there are none. Raises RingBroken.
     """
     ranks, rank = ring.ranks, ring.rank
     held, parts = mine, {}
@@ -29,7 +33,7 @@ def pass_kv(
         parts[owner] = attend(held, owner)
         ring.wait()
         held = coming
-    return merge([parts[owner] for owner in range(ranks)])
+    return merged([parts[owner] for owner in range(ranks)])
 
 
 def moves(sizes: Sequence[int], heads: Heads) -> Iterator[Move]:

@@ -5,12 +5,16 @@ from collections.abc import Callable, Iterator, Sequence
 from torch import Tensor
 
 from ringroad.kernels.ring.communicator import Communicator
-from ringroad.kernels.ring.merge import Partial, merge, silent, unpacked, wide
+from ringroad.kernels.ring.merge import Merge, Partial, merge, silent, unpacked, wide
 from ringroad.kernels.ring.wire import Heads, Move
 
 
 def pass_q(
-    ring: Communicator, query: Tensor, rows: Sequence[int], attend: Callable[[Tensor, int], Partial]
+    ring: Communicator,
+    query: Tensor,
+    rows: Sequence[int],
+    attend: Callable[[Tensor, int], Partial],
+    merged: Merge = merge,
 ) -> Partial:
     """This rank's rows over the keys of all ranks.
 
@@ -35,7 +39,7 @@ def pass_q(
         ring.send_recv(answer, owner, coming, source)
         ring.commit()
     ring.wait()
-    return merge([parts[source] for source in range(ranks)])
+    return merged([parts[source] for source in range(ranks)])
 
 
 def moves(rows: Sequence[int], heads: Heads) -> Iterator[Move]:

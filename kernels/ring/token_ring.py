@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from torch import Tensor
 
 from ringroad.kernels.ring.communicator import Communicator
-from ringroad.kernels.ring.merge import Partial, merge, silent, unpacked
+from ringroad.kernels.ring.merge import Merge, Partial, merge, silent, unpacked
 from ringroad.kernels.ring.wire import Heads, Move
 
 Needed = Sequence[Sequence[int]]  # [i][j]: how many of rank i's rows, its last ones, see keys of rank j
@@ -17,6 +17,7 @@ def token_ring(
     query: Tensor,
     needed: Needed,
     attend: Callable[[Tensor, int], Partial],
+    merged: Merge = merge,
 ) -> Partial:
     """This rank's rows over the keys of all ranks.
 
@@ -45,7 +46,7 @@ def token_ring(
         ring.wait()
         held = coming
     back.wait()
-    return merge([unpacked(parts[source]) for source in range(ranks)])
+    return merged([unpacked(parts[source]) for source in range(ranks)])
 
 
 def moves(needed: Needed, heads: Heads) -> Iterator[Move]:

@@ -114,6 +114,12 @@ def marked(seen: Tensor) -> Tensor:
     return (padded.long() << torch.arange(WORD, device=seen.device)).sum(-1)
 
 
+def unmarked(words: Tensor, new: int) -> Tensor:
+    """What `marked` made words [rows, words] of: [rows, new] bool."""
+    place = torch.arange(new, device=words.device)
+    return (words[:, place // WORD] >> place % WORD & 1).bool()
+
+
 def lineage(count: int, words: int) -> Tensor:
     """As `ancestry` of a chain of `count` tokens: [count, words] int64."""
     ones = torch.arange(1, count + 1).unsqueeze(1) - WORD * torch.arange(words)  # in each word, lowest first

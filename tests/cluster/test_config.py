@@ -41,7 +41,6 @@ def test_the_shipped_file_is_the_default() -> None:
             "verifier.ring: Value error, cores",
         ),
         ("[verifier]\nmodel = 'm'\n[verifier.ring]\ncores = [[0]]", "Value error, cores"),
-        ("[verifier]\nmodel = 'm'\ndevice = 'cuda'\n[verifier.ring]\nranks = 2", "device cuda"),
         ("[verifier]\nmodel = 'm'\n[verifier.ring]\nschedule = 'shout'", "verifier.ring.schedule"),
         ("name = ", "cluster.toml"),
     ],

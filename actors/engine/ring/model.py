@@ -9,7 +9,7 @@ from torch import Tensor
 from ringroad.actors.engine.cache import Cache, Span
 from ringroad.actors.engine.model import Model
 from ringroad.actors.engine.pool import BLOCK
-from ringroad.actors.engine.ring.attention import Around, RingAttention, Together, deal
+from ringroad.actors.engine.ring.attention import Around, RingAttention, Together, backend, deal
 from ringroad.actors.engine.ring.shards import Pools, Shards
 from ringroad.kernels.ring.communicator import Communicator
 from ringroad.kernels.ring.cost import Device, Link, Shape, cheapest
@@ -64,6 +64,7 @@ class RingModel:
         self.shape, self.kernels, self.logits = model.shape, model.kernels, model.logits
         self._model, self._ring, self._back = model, ring, back
         self._min_tokens, self._way = min_tokens, way
+        self._backend = backend(model.kernels, model.shape.head_dim)
         self._heads = Heads(model.shape.heads, model.shape.kv_heads, model.shape.head_dim, model.dtype)
 
     def pool(self, max_bytes: int) -> Pools:
@@ -87,15 +88,17 @@ class RingModel:
                 for span in spans
                 if span.cache.holder is None
             ],
+            ring.rank,
             ring.ranks,
+            self._backend,
         )
         rows = [_rows(mine) + shared for mine, shared in zip(whole, joint.rows, strict=True)]
-        parts = [tokens.new_empty(0, self.shape.width, dtype=self._model.dtype)]
+        parts = [torch.empty(0, self.shape.width, dtype=self._model.dtype, device=self._model.device)]
         if whole[ring.rank]:
             parts.append(self._whole(tokens, positions, whole[ring.rank]))
         if any(joint.rows):
             own = joint.rows[ring.rank]
-            attention = RingAttention(ring.rank, joint, self._around(joint))
+            attention = RingAttention(joint, self._around(joint))
             parts.append(self._model.attended(tokens[own], positions[own], attention))
         return self._gathered(torch.cat(parts), rows)
 
@@ -110,23 +113,26 @@ class RingModel:
         return self._model.forward(tokens[rows], positions[rows], own)
 
     def _around(self, joint: Together) -> Around:
-        rank, rows = self._ring.rank, [len(each) for each in joint.rows]
+        ring, rank, rows = self._ring, self._ring.rank, [len(each) for each in joint.rows]
 
-        def over(held: Tensor) -> Callable[[Tensor, int], Partial]:
+        def over(layer: int) -> Callable[[Tensor, int], Partial]:
+            held = joint.held(layer)
             return lambda query, owner: joint.seen(query, held, owner, rank)
 
         def of(query: Tensor) -> Callable[[Tensor, int], Partial]:
-            return lambda held, owner: joint.seen(query, held, rank, owner)
+            return lambda held, owner: joint.seen(query, held, rank, owner, moved=True)
 
         match self._way.of(joint, self._heads):
             case "pass_q":
-                return lambda query, held: pass_q(self._ring, query, rows, over(held))
+                return lambda layer, query: pass_q(ring, query, rows, over(layer), joint.merge)
             case "pass_kv":
-                return lambda query, held: pass_kv(self._ring, held, joint.sizes, of(query))
+                return lambda layer, query: pass_kv(
+                    ring, joint.message(layer), joint.blocks, of(query), joint.merge
+                )
             case _:
                 cache = joint.sessions[0].cache
                 see = needed(cache.layout, cache.length, cache.length + sum(rows))
-                return lambda query, held: token_ring(self._ring, self._back, query, see, over(held))
+                return lambda layer, query: token_ring(ring, self._back, query, see, over(layer), joint.merge)
 
     def _gathered(self, hidden: Tensor, rows: Sequence[Sequence[int]]) -> Tensor:
         ring = self._ring

@@ -65,10 +65,19 @@ def test_a_ring_says_what_one_rank_says(ranks: int, schedule: str) -> None:
     agree(found)
 
 
-@pytest.mark.parametrize("kind", ["fp32", "torch-bf16"])
+@pytest.mark.parametrize("schedule", ["pass_q", "pass_kv", "token_ring"])
+def test_a_ring_of_devices_says_what_one_rank_says(schedule: str) -> None:
+    """With the kernels' twins."""
+    expected = said(Engine(tiny()), prompt(LONG), 10)
+    with ring(tiny("paged"), 3, schedule=schedule) as found:
+        assert said(found.first, prompt(LONG), 10) == expected
+    agree(found)
+
+
+@pytest.mark.parametrize("kind", ["fp32", "torch-bf16", "paged"])
 def test_neither_schedule_nor_pieces_nor_company_change_a_bit(kind: Kind) -> None:
     seen: list[torch.Tensor] = []
-    for schedule, chunk, company in (("pass_q", 300, 0), ("token_ring", 70, 0), ("pass_kv", 130, 3)):
+    for schedule, chunk, company in (("pass_q", 70, 0), ("token_ring", 300, 0), ("pass_kv", 130, 3)):
         with ring(tiny(kind), 2, schedule=schedule) as found:
             engine, text = found.first, prompt(300)
             for name in ("a", *map(str, range(company))):

@@ -7,9 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from ringroad.kernels.ring.blocks import attend
+from ringroad.kernels.ring.blocks import attend, attend_paged
 from ringroad.kernels.ring.merge import Partial, merge, silent, unpacked
+from ringroad.kernels.triton import twins
 from tests import reference
+from tests.kernels.triton_batches import Case, batch, chain, tree
 
 
 def block(rows: int, keys: int, heads: int = 6, kv_heads: int = 2, seed: int = 1) -> tuple[Tensor, ...]:
@@ -34,6 +36,27 @@ def test_a_block_is_attention_over_what_rows_see(rows: int, keys: int) -> None:
     lse = scores.masked_fill(~mask[:, None], -math.inf).logsumexp(-1)
     assert (part.lse[1:] - lse[1:]).abs().max() <= 1e-12
     assert (part.lse[0] == -math.inf).all()
+
+
+@pytest.mark.parametrize("heads", [(4, 4), (6, 2)])
+@pytest.mark.parametrize("places", [16, 64])
+def test_keys_in_blocks_are_attended_to_as_the_kernels_do(heads: tuple[int, int], places: int) -> None:
+    """Of texts of which another rank has some keys or none, and where a row sees nothing."""
+    cases = [
+        Case(40, chain(90), rows=range(10, 80), held=range(10, 20)),
+        Case(510, tree(9, 4), rows=[2, 5, 8], held=[0, 1, 2, 6]),
+        Case(7, chain(5), rows=range(5), held=[]),
+        Case(0, chain(4), rows=[0, 1], held=[2, 3]),
+        Case(0, chain(2), held=[]),
+        Case(9, chain(3), rows=[], held=[0]),
+    ]
+    given = batch(cases, *heads, block=places)
+    for side in (given.keys, given.values):
+        side.nan_to_num_(7.0)  # a cache is finite wherever it is read
+    out, lse = attend_paged(given.query, given.keys, given.values, given.step)
+    expected, sums = twins.attend(given.query, given.keys, given.values, given.step)
+    torch.testing.assert_close(out.masked_fill(lse.isinf().unsqueeze(-1), 0), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(lse, sums, rtol=1e-5, atol=1e-5)
 
 
 def test_nothing_to_see_and_nobody_to_see_it() -> None:
