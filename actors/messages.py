@@ -134,7 +134,7 @@ class Chunk(Message, frozen=True):
     tokens: list[int]
     speakers: list[Speaker]
     finish: Finish | None = None
-    counts: Counts | None = None  # with finish
+    counts: Counts | None = None  # of the session so far, this included
     error: str = ""
 
 

@@ -124,6 +124,11 @@ class TextStream:
         self._bytes_of = tokenizer.bytes_of
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
+    @property
+    def pending(self) -> bool:
+        """Whether a character is not complete yet."""
+        return bool(self._decoder.getstate()[0])
+
     def push(self, ids: Iterable[int]) -> str:
         """The characters that these tokens complete."""
         return self._decoder.decode(b"".join(map(self._bytes_of, ids)))

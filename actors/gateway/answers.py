@@ -1,10 +1,10 @@
 """From messages to protobuf answers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ringroad.actors.gateway.config import Pair
-from ringroad.actors.messages import Counts, Finish, Hello, Mode, Speaker, Submit
+from ringroad.actors.ledger.ledger import Ending
+from ringroad.actors.messages import Finish, Hello, Mode, Speaker, Submit
 from ringroad.v1 import control_pb2, inference_pb2
 
 _MODES = {
@@ -36,37 +36,26 @@ def delta_of(
     return inference_pb2.GenerateResponse(delta=delta)
 
 
-@dataclass
-class Tally:
-    """What a stream has sent so far; times are monotonic, in seconds."""
-
-    received: float
-    first_token: float | None = None
-    sent: int = 0
-    large: int = 0
-
-
-def final_of(
-    submit: Submit, finish: Finish, error: str, tally: Tally, counts: Counts, now: float
-) -> inference_pb2.GenerateResponse:
-    """The terminal message. Speakers are counted as sent, the rest as the router says; `now` is monotonic."""
-    first = now if tally.first_token is None else tally.first_token
+def final_of(submit: Submit, ending: Ending) -> inference_pb2.GenerateResponse:
+    """The terminal message, the same for everybody who reads the request."""
+    counts = ending.counts
     usage = inference_pb2.Usage(
         prompt_tokens=len(submit.prompt),
-        completion_tokens=tally.sent,
+        completion_tokens=ending.length,
         drafted_tokens=counts.drafted,
         accepted_tokens=counts.accepted,
         consults=counts.consults,
-        small_tokens=tally.sent - tally.large,
-        large_tokens=tally.large,
-        time_to_first_token_seconds=first - tally.received if tally.sent else 0.0,
-        total_seconds=now - tally.received,
+        small_tokens=counts.kept + counts.accepted,
+        large_tokens=counts.large,
+        time_to_first_token_seconds=ending.first_token,
+        total_seconds=ending.total,
         seed=submit.sampling.seed,
         degraded=counts.degraded,
         fallback_tokens=counts.fallbacks,
     )
+    error = ending.error if ending.finish is Finish.ERROR else ""
     final = inference_pb2.Final(
-        finish_reason=_FINISHES[finish], usage=usage, error=error, request_id=submit.session
+        finish_reason=_FINISHES[ending.finish], usage=usage, error=error, request_id=submit.session
     )
     return inference_pb2.GenerateResponse(final=final)
 

@@ -20,8 +20,12 @@ class GatewayConfig(BaseModel):
     max_sessions: PositiveInt = 32  # generated at once
     max_waiting: NonNegativeInt = 64  # in line for a place
     max_message_bytes: PositiveInt = 4 * 1024 * 1024
+    max_streams: PositiveInt = 512  # that are read at once
+    max_kept: NonNegativeInt = 128  # resumable requests that have ended, kept to be read again
     grace_seconds: PositiveFloat = 20.0  # that running requests get when the gateway stops
     settle_seconds: PositiveFloat = 1.0  # for the router's last word on a cancelled session
+    router_seconds: PositiveFloat = 15.0  # that a session waits for a router when its own was lost
+    resume_seconds: PositiveFloat = 30.0  # that a resumable request goes on, or is kept, with nobody reading
     retry_seconds: PositiveFloat = 1.0  # between tries to reach the router, and what clients are told
 
 

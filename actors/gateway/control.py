@@ -8,6 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from ringroad.actors.gateway.answers import mode_number, pair_of, role_of
 from ringroad.actors.gateway.config import GatewayConfig
 from ringroad.actors.gateway.peers import Peers
+from ringroad.actors.gateway.resuming import Resuming
 from ringroad.actors.gateway.sessions import Sessions
 from ringroad.actors.gateway.wire import Offer
 from ringroad.v1 import control_pb2
@@ -19,12 +20,19 @@ class ControlServicer:
     """ControlService of `control.proto`."""
 
     def __init__(
-        self, config: GatewayConfig, offer: Offer, sessions: Sessions, peers: Peers, version: str
+        self,
+        config: GatewayConfig,
+        offer: Offer,
+        sessions: Sessions,
+        peers: Peers,
+        resuming: Resuming,
+        version: str,
     ) -> None:
         self._config = config
         self._offer = offer
         self._sessions = sessions
         self._peers = peers
+        self._resuming = resuming
         self._version = version
         self._started_at = Timestamp()
         self._started_at.GetCurrentTime()
@@ -39,6 +47,7 @@ class ControlServicer:
             roles=map(role_of, self._peers.roster),
             default_mode=mode_number(self._offer.default_mode),
             modes=map(mode_number, self._offer.pair.modes),
+            ledger=self._resuming.ledger,
         )
 
     async def ListModels(
@@ -59,5 +68,6 @@ class ControlServicer:
         )
 
     async def Abort(self, request: control_pb2.AbortRequest, context: _Context) -> control_pb2.AbortResponse:
-        """Ends a request, whether it runs or waits."""
-        return control_pb2.AbortResponse(aborted=self._sessions.abort(request.request_id))
+        """Ends a request, whether it runs or waits, here or at another gateway."""
+        here = self._sessions.abort(request.request_id)
+        return control_pb2.AbortResponse(aborted=here or await self._resuming.abort(request.request_id))

@@ -33,6 +33,14 @@ class Peers:
             if peer.role in roles and peer.longest
         ]
 
+    def serve(self, mode: Mode) -> bool:
+        """Whether those who must speak in this mode are there."""
+        try:
+            self.check(mode)
+        except Unavailable:
+            return False
+        return True
+
     def check(self, mode: Mode) -> None:
         """Raises Unavailable when nobody can speak in this mode now."""
         small_speaks = mode in (Mode.SMALL, Mode.ROUTED)

@@ -29,10 +29,13 @@ from ringroad.actors.gateway.config import GatewayConfig, Pair, Policies
 from ringroad.actors.gateway.control import ControlServicer
 from ringroad.actors.gateway.inference import InferenceServicer
 from ringroad.actors.gateway.link import LinkLost, RouterLink
+from ringroad.actors.gateway.noledger import NoLedger
 from ringroad.actors.gateway.peers import Peers
+from ringroad.actors.gateway.resuming import Resuming
 from ringroad.actors.gateway.serving import handlers
 from ringroad.actors.gateway.sessions import Sessions
 from ringroad.actors.gateway.wire import Offer
+from ringroad.actors.ledger.ledger import Ledger
 from ringroad.actors.messages import Chunk, Roster
 from ringroad.actors.tokenizer import Tokenizer
 from ringroad.v1 import control_pb2, inference_pb2
@@ -55,6 +58,7 @@ class Gateway:
         link: RouterLink,
         policies: Policies,
         version: str,
+        ledger: Ledger | None = None,
     ) -> None:
         """Raises ValueError for a default mode without its model, and for a default policy not offered."""
         if config.default_mode not in pair.modes:
@@ -69,12 +73,16 @@ class Gateway:
         self._config = config
         self._link = link
         self._peers = Peers()
-        self._sessions = Sessions(config, link)
-        self._inference = InferenceServicer(offer, self._sessions, self._peers)
-        self._control = ControlServicer(config, offer, self._sessions, self._peers, version)
+        ledger = NoLedger() if ledger is None else ledger
+        self._sessions = Sessions(config, link, self._peers, ledger)
+        self._resuming = Resuming(config, tokenizer, ledger, self._sessions, self._peers)
+        parts = offer, self._sessions, self._peers, self._resuming
+        self._inference = InferenceServicer(*parts)
+        self._control = ControlServicer(config, *parts, version)
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
         self._listener: asyncio.Task[None] | None = None
+        self._aborts: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Binds and serves. Raises RuntimeError when the port is taken."""
@@ -92,17 +100,19 @@ class Gateway:
         await self._server.start()
         self._listener = asyncio.create_task(self._listen())
         self._listener.add_done_callback(_report)
+        self._aborts = asyncio.create_task(self._resuming.hear_aborts())
         _log.info("gateway serves on %s:%d", host, self.port)
 
     async def stop(self, grace_seconds: float | None = None) -> None:
         """Takes no more requests, gives running ones `grace_seconds` (default: the config's), stops."""
-        if self._server is None or self._listener is None:
+        if self._server is None or self._listener is None or self._aborts is None:
             return
         await self._health.enter_graceful_shutdown()
         await self._sessions.drain(self._config.grace_seconds if grace_seconds is None else grace_seconds)
         await self._server.stop(_FLUSH_SECONDS)
         self._listener.cancel()
-        await asyncio.gather(self._listener, return_exceptions=True)
+        self._aborts.cancel()
+        await asyncio.gather(self._listener, self._aborts, return_exceptions=True)
 
     def check_health(self) -> None:
         """Raises RuntimeError when the gateway no longer hears its router and never will."""
@@ -110,26 +120,32 @@ class Gateway:
             raise RuntimeError("the gateway no longer listens to its router")
 
     async def _listen(self) -> None:
-        while True:
-            try:
-                await self._hear()
-            except LinkLost:
-                _log.warning("the router is gone; trying again")
-                await asyncio.sleep(self._config.retry_seconds)
-
-    async def _hear(self) -> None:
         try:
             while True:
-                match await self._link.receive():
-                    case Chunk() as chunk:
-                        self._sessions.deliver(chunk)
-                    case Roster(peers=peers):
-                        self._peers.roster = peers
-                        await self._announce()
-        finally:  # whatever ended it, a bug too: nobody will hear from the router any more
-            self._peers.roster = []
-            self._sessions.lost()
-            await self._announce()
+                try:
+                    await self._hear()
+                except LinkLost:
+                    _log.warning("the router is gone; trying again")
+                    await self._without_router()
+                    await asyncio.sleep(self._config.retry_seconds)
+        finally:  # a bug, or the gateway has stopped: nobody will hear from a router any more
+            await self._without_router()
+            self._sessions.give_up("the gateway no longer hears its router")
+
+    async def _hear(self) -> None:
+        while True:
+            match await self._link.receive():
+                case Chunk() as chunk:
+                    self._sessions.deliver(chunk)
+                case Roster(peers=peers):
+                    self._peers.roster = peers
+                    self._sessions.found()
+                    await self._announce()
+
+    async def _without_router(self) -> None:
+        self._peers.roster = []
+        self._sessions.lost()
+        await self._announce()
 
     async def _announce(self) -> None:
         states = health_pb2.HealthCheckResponse

@@ -1,62 +1,114 @@
-"""One request between this gateway and its router."""
+"""One request at this gateway."""
 
 import asyncio
+import time
+from collections.abc import Sequence
 
 import msgspec
 
-from ringroad.actors.messages import Chunk, Finish, Submit
+from ringroad.actors.gateway.text import StoppingText
+from ringroad.actors.gateway.transcript import Transcript
+from ringroad.actors.ledger.ledger import Ending, Part, Record
+from ringroad.actors.messages import Counts, Finish, Speaker, Submit
+from ringroad.actors.tokenizer import Tokenizer
+
+GATEWAY, ROUTER = "gateway", "router"
 
 
 class Session:
-    """A request's chunks on their way to its client.
+    """What is committed of a request, who generates it, and how many read it."""
 
-    Chunks that pile up while the client is slow are handed out as one, so what is held is never
-    more than the request's own tokens.
-    """
-
-    def __init__(self, submit: Submit) -> None:
-        self.submit = submit
-        self.placed_at: float | None = None  # seconds of the event loop's clock; None: in line
-        self.turn = asyncio.Event()  # the wait in line is over
-        self.cancelled = False  # the router was told
-        self.ended = False
+    def __init__(self, record: Record, tokenizer: Tokenizer, *, resumable: bool, recorded: bool) -> None:
+        """resumable: goes on without readers for a while. recorded: the ledger is told of it."""
+        self.record = record
+        self.resumable = resumable
+        self.recorded = recorded
+        self.transcript = Transcript(StoppingText(tokenizer, record.stops) if record.stops else None)
+        self.noted = 0  # tokens that the ledger was told of
+        self.name = ""  # the router's for it; empty: no router has it
+        self.cancelled: Finish | None = None  # why it is to end
         self.settling: asyncio.TimerHandle | None = None
-        self._chunks: list[Chunk] = []
-        self._next = 0  # offset of the next token
-        self._news = asyncio.Event()
+        self.readers = 0
+        self.leaving: asyncio.TimerHandle | None = None  # until it is given up without readers
+        self.follower: asyncio.Task[None] | None = None  # another gateway generates it
+        self._earlier = Counts()  # under names that it had before
+        self._counts = Counts()  # under this one
+        self._received = time.monotonic()
+        self._first: float | None = None
 
-    def put(self, chunk: Chunk) -> None:
-        """Takes a chunk in; repeated tokens and whatever follows the last chunk are dropped."""
-        if self.ended:
-            return
-        if chunk.offset > self._next:
-            chunk = self._last(Finish.ERROR, "tokens were lost on the way")
-        elif known := min(self._next - chunk.offset, len(chunk.tokens)):
-            chunk = msgspec.structs.replace(
-                chunk, offset=self._next, tokens=chunk.tokens[known:], speakers=chunk.speakers[known:]
-            )
-        self._next += len(chunk.tokens)
-        self.ended = chunk.finish is not None
-        self._chunks.append(chunk)
-        self._news.set()
+    @property
+    def request_id(self) -> str:
+        """The client's name for it."""
+        return self.record.submit.session
 
-    def end(self, finish: Finish, error: str = "") -> None:
-        """Ends the session from this side, unless it has ended."""
-        self.put(self._last(finish, error))
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will come."""
+        return self.transcript.over
 
-    async def get(self) -> Chunk:
-        """All that has come since the last call, as one; waits for something to come."""
-        await self._news.wait()
-        self._news.clear()
-        chunks, self._chunks = self._chunks, []
-        if len(chunks) == 1:
-            return chunks[0]
+    def submit(self, name: str) -> Submit:
+        """What a router needs to begin it, or to go on with it, under a new name."""
+        self.name = name
         return msgspec.structs.replace(
-            chunks[-1],
-            offset=chunks[0].offset,
-            tokens=[token for chunk in chunks for token in chunk.tokens],
-            speakers=[speaker for chunk in chunks for speaker in chunk.speakers],
+            self.record.submit,
+            session=name,
+            committed=self.transcript.tokens.tolist(),
+            speakers=list(self.transcript.speakers),
         )
 
-    def _last(self, finish: Finish, error: str) -> Chunk:
-        return Chunk(self.submit.session, self._next, [], [], finish=finish, error=error)
+    def put(
+        self, offset: int, tokens: Sequence[int], speakers: Sequence[Speaker], counts: Counts | None = None
+    ) -> None:
+        """Takes in what was committed. Raises Gap."""
+        if counts is not None:
+            self._counts = counts
+        if tokens and self._first is None:
+            self._first = time.monotonic()
+        self.transcript.put(offset, tokens, speakers)
+
+    def read_back(self, part: Part) -> None:
+        """Takes in what the ledger says of it. Raises Gap."""
+        count = len(part.tokens) if part.ending is None else part.ending.length - part.offset
+        self.transcript.put(part.offset, part.tokens[:count], part.speakers[:count])
+        self.noted = len(self.transcript)
+        if part.ending is not None:
+            self.transcript.end(part.ending)
+
+    def taken_up(self) -> None:
+        """Another gateway had it, which is gone with what it had counted."""
+        self.follower = None
+        self._earlier = Counts(degraded=[GATEWAY])
+
+    def unnamed(self, lost: bool) -> None:
+        """No router has it any more; `lost`: for the router is gone."""
+        self._earlier = _sum(self._earlier, self._counts)
+        if lost and ROUTER not in self._earlier.degraded:
+            self._earlier = msgspec.structs.replace(self._earlier, degraded=[*self._earlier.degraded, ROUTER])
+        self._counts = Counts()
+        self.name = ""
+
+    def end(self, finish: Finish, error: str = "") -> None:
+        """Ends it, unless it has ended."""
+        now, spoken = time.monotonic(), self.transcript.speakers
+        if self.transcript.stops_at_the_end():
+            finish, error = Finish.STOP, ""
+        counts = msgspec.structs.replace(
+            _sum(self._earlier, self._counts),
+            kept=spoken.count(Speaker.SMALL_KEPT),
+            accepted=spoken.count(Speaker.SMALL_ACCEPTED),
+            large=spoken.count(Speaker.LARGE),
+        )
+        first = now if self._first is None else self._first
+        times = (first - self._received if spoken else 0.0, now - self._received)
+        self.transcript.end(Ending(finish, len(spoken), counts, error, *times))
+
+
+def _sum(earlier: Counts, later: Counts) -> Counts:
+    """What two routers did; who spoke what is committed is counted elsewhere."""
+    degraded = [role for role in later.degraded if role not in earlier.degraded]
+    return Counts(
+        drafted=earlier.drafted + later.drafted,
+        consults=earlier.consults + later.consults,
+        degraded=earlier.degraded + degraded,
+        fallbacks=earlier.fallbacks + later.fallbacks,
+    )

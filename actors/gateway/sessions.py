@@ -1,41 +1,36 @@
-"""All requests of a gateway: those that are generated and those that wait in line."""
+"""All requests of a gateway: those that are generated, that wait in line, and that are read again."""
 
 import asyncio
-import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from itertools import count
-
-import msgspec
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 
 from ringroad.actors.errors import RingroadError, TooBusy, Unavailable
 from ringroad.actors.gateway.config import GatewayConfig
-from ringroad.actors.gateway.link import LinkLost, RouterLink
+from ringroad.actors.gateway.link import RouterLink
+from ringroad.actors.gateway.naming import Duplicate
+from ringroad.actors.gateway.peers import Peers
+from ringroad.actors.gateway.places import Places
+from ringroad.actors.gateway.routes import Routes
 from ringroad.actors.gateway.session import Session
-from ringroad.actors.messages import Cancel, Chunk, Finish, Submit
+from ringroad.actors.ledger.ledger import Ledger
+from ringroad.actors.messages import Chunk, Finish
 
-_RETRY_SECONDS = (1.0, 60.0)  # least and most that a client is told to wait
-
-
-class Duplicate(RingroadError):
-    """A request of the same name is still running here."""
+_STOPPING = "the gateway is stopping"
 
 
 class Sessions:
-    """Places for `max_sessions` requests and a line of `max_waiting` more, first come first served."""
+    """One session for each name. The ledger is told of those it is to know, and never waited for."""
 
-    def __init__(self, config: GatewayConfig, link: RouterLink) -> None:
+    def __init__(self, config: GatewayConfig, link: RouterLink, peers: Peers, ledger: Ledger) -> None:
         self.committed_tokens = 0
         self._config = config
-        self._link = link
-        self._free = config.max_sessions
+        self._ledger = ledger
+        self._places = Places(config.max_sessions, config.max_waiting)
+        self._routes = Routes(config, link, peers, self._ended)
         self._known: dict[str, Session] = {}  # by request id
-        self._line: dict[str, Session] = {}  # by request id, in order
-        self._routed: dict[str, Session] = {}  # not ended by the router yet, by the name it knows
-        self._tag = f"{secrets.token_hex(4)}."
-        self._serial = count()
-        self._held_seconds = 1.0  # moving average over requests
-        self._errands: set[asyncio.Task[None]] = set()
+        self._kept: dict[str, Session] = {}  # of these those that have ended, oldest first
+        self._streams = 0
         self._closed = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -43,137 +38,181 @@ class Sessions:
     @property
     def running(self) -> int:
         """Requests that hold a place."""
-        return self._config.max_sessions - self._free
+        return self._places.held
 
     @property
     def waiting(self) -> int:
         """Requests in line for one."""
-        return len(self._line)
+        return self._places.waiting
 
-    @asynccontextmanager
-    async def open(self, submit: Submit) -> AsyncIterator[Session]:
-        """A session for as long as the block runs; it may wait for its place first.
+    def find(self, request_id: str) -> Session | None:
+        """The request of this name, if it is here."""
+        return self._known.get(request_id)
 
-        Leaving the block, however it is left, frees everything, here and at the router.
-        Raises Duplicate, TooBusy, Unavailable.
-        """
-        request_id = submit.session
+    def admit(self) -> None:
+        """Raises Unavailable or TooBusy when no stream may begin now."""
         if self._closed:
-            raise Unavailable("the gateway is stopping")
-        if request_id in self._known:
-            raise Duplicate(f"request {request_id} is still running")
-        # A name nobody had before, here or at another gateway of the same router, which may still be
-        # clearing up after an earlier request of this id.
-        name = f"{request_id}~{self._tag}{next(self._serial)}"
-        session = Session(msgspec.structs.replace(submit, session=name))
-        self._known[request_id] = session
+            raise Unavailable(_STOPPING)
+        if self._streams >= self._config.max_streams:
+            raise TooBusy("as many streams are read as may be", self._config.retry_seconds)
+
+    def open(self, session: Session, patience: float | None) -> Session:
+        """Begins to generate a request, unless it is here already: then that session is the answer.
+
+        patience: seconds that it can wait for a place, None for any.
+        Raises Duplicate where another request has its name, TooBusy.
+        """
+        known = self._known.get(session.request_id)
+        if known is not None:
+            if known.record.digest != session.record.digest:
+                raise Duplicate(session.request_id)
+            return known
+        self.add(session)
+        self.generate(session, patience)
+        return session
+
+    def add(self, session: Session) -> None:
+        """Makes a session known by its name."""
+        self._known[session.request_id] = session
+        self._idle.clear()
+
+    def generate(self, session: Session, patience: float | None) -> None:
+        """Gives a session a place, or one in the line. Raises TooBusy; then the session is forgotten."""
+        try:
+            self._places.enter(session, partial(self._routes.begin, session), patience)
+        except TooBusy:
+            self._forget(session)
+            raise
+        if session.recorded and not session.over:
+            self._ledger.begin(session.record)
+
+    @contextmanager
+    def reading(self, session: Session, expired: Callable[[], bool]) -> Iterator[None]:
+        """A stream of a session. `expired` says as it ends whether its deadline has passed."""
+        if session.leaving is not None:
+            session.leaving.cancel()
+            session.leaving = None
+        session.readers += 1
+        self._streams += 1
         self._idle.clear()
         try:
-            await self._enter(request_id, session)
-            if not (session.ended or session.cancelled):  # by Abort, in line or on its way out of it
-                await self._submit(session)
-            yield session
-        finally:
-            self._leave(request_id, session)
+            yield
+        finally:  # synchronous on purpose: a second cancellation cannot stop it half-way
+            session.readers -= 1
+            self._streams -= 1
+            if session.readers == 0:
+                self._left(session, expired())
+            self._rest()
 
     def deliver(self, chunk: Chunk) -> None:
         """Hands a chunk to its session; one whose session has left is dropped."""
-        session = self._routed.get(chunk.session)
-        if session is None:
-            return
-        if chunk.finish is not None:
-            del self._routed[chunk.session]
-        self.committed_tokens += len(chunk.tokens)
-        session.put(chunk)
-
-    def cancel(self, session: Session, reason: Finish) -> None:
-        """Asks the router to end a session; it ends soon even if the router stays silent."""
-        if session.cancelled or session.ended:
-            return
-        session.cancelled = True
-        if session.submit.session not in self._routed:  # its place has come, its turn to submit has not
-            session.end(reason)
-            return
-        self._send(Cancel(session.submit.session, reason))
-        session.settling = asyncio.get_running_loop().call_later(
-            self._config.settle_seconds, session.end, reason
-        )
+        if session := self._routes.deliver(chunk):
+            self._note(session)
 
     def abort(self, request_id: str) -> bool:
-        """Ends a request; false when none of that name is here."""
+        """Ends a request that is generated here; false when none of that name is."""
         session = self._known.get(request_id)
-        if session is None:
+        if session is None or session.over or session.follower is not None:
             return False
-        if session.placed_at is None:
-            self._line.pop(request_id, None)
-            session.end(Finish.CANCELLED)
-            session.turn.set()
-        else:
-            self.cancel(session, Finish.CANCELLED)
+        self._routes.cancel(session, Finish.CANCELLED)
         return True
 
+    def found(self) -> None:
+        """A router has said who is there."""
+        self._routes.found()
+
     def lost(self) -> None:
-        """The router is gone, and with it all that it was generating."""
-        for session in self._routed.values():
-            session.end(Finish.ERROR, "the router was lost")
-        self._routed.clear()
+        """The router is gone: what it was generating waits for the next."""
+        self._routes.lost()
 
     async def drain(self, grace_seconds: float) -> None:
-        """Takes no more requests, and ends those that are not done in time."""
+        """Takes no more requests, and gives up those that are not done in time."""
         self._closed = True
         with suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), grace_seconds)
-        for session in self._known.values():
-            session.end(Finish.ERROR, "the gateway is stopping")
-            session.turn.set()
+        self.give_up(_STOPPING)
 
-    async def _enter(self, request_id: str, session: Session) -> None:
-        if self._free:
-            self._free -= 1
-            session.placed_at = asyncio.get_running_loop().time()
-        elif len(self._line) < self._config.max_waiting:
-            self._line[request_id] = session
-            await session.turn.wait()
-        else:
-            least, most = _RETRY_SECONDS
-            wait = self._held_seconds * (len(self._line) + 1) / self._config.max_sessions
-            raise TooBusy("every place and the line for them are full", min(max(wait, least), most))
+    def give_up(self, why: str) -> None:
+        """Nothing is generated here any more; others may take up what is resumable."""
+        for session in list(self._known.values()):
+            if session.resumable or session.follower is not None:
+                self.fail(session, Unavailable(why))
+            else:
+                self._routes.end(session, Finish.ERROR, why)
 
-    async def _submit(self, session: Session) -> None:
-        self._routed[session.submit.session] = session
-        try:
-            await self._link.send(session.submit)
-        except LinkLost as error:
-            raise Unavailable("the router is gone") from error
-
-    def _leave(self, request_id: str, session: Session) -> None:
-        # Synchronous on purpose: a second cancellation cannot stop it half-way.
-        del self._known[request_id]
-        self._line.pop(request_id, None)
-        if session.settling is not None:
-            session.settling.cancel()
-        if self._routed.pop(session.submit.session, None) and not session.cancelled:
-            self._send(Cancel(session.submit.session))
-        if session.placed_at is not None:
-            self._pass_on(session.placed_at)
-        if not self._known:
-            self._idle.set()
-
-    def _pass_on(self, placed_at: float) -> None:
-        now = asyncio.get_running_loop().time()
-        self._held_seconds += 0.1 * (now - placed_at - self._held_seconds)
-        if not self._line:
-            self._free += 1
+    def fail(self, session: Session, why: RingroadError) -> None:
+        """Ends a session for its readers here though the request has not ended: it may be taken up again."""
+        if session.over:
             return
-        following = self._line.pop(next(iter(self._line)))
-        following.placed_at = now
-        following.turn.set()
+        self._note(session)
+        session.transcript.fail(why)
+        self._drop(session)
 
-    def _send(self, message: Cancel) -> None:
-        async def errand() -> None:
-            with suppress(LinkLost):
-                await self._link.send(message)
+    def _ended(self, session: Session) -> None:
+        self._note(session)
+        ending = session.transcript.ending
+        if ending is None or ending.finish is Finish.ERROR:  # who asks for it again has it go on
+            self._drop(session)
+            return
+        self._release(session)
+        if session.recorded:
+            self._ledger.end(session.request_id, ending)
+        if session.resumable:
+            self._kept[session.request_id] = session
+            while len(self._kept) > self._config.max_kept:
+                self._forget(next(iter(self._kept.values())))
+        elif session.readers == 0:
+            self._forget(session)
 
-        task = asyncio.get_running_loop().create_task(errand())
-        self._errands.add(task)  # the loop itself keeps no strong reference
-        task.add_done_callback(self._errands.discard)
+    def _left(self, session: Session, expired: bool) -> None:
+        """Nobody reads it any more."""
+        if self._known.get(session.request_id) is not session:
+            return
+        if expired and not session.over and session.follower is None:
+            self._routes.end(session, Finish.CANCELLED)
+        if session.resumable and session.follower is None:
+            seconds = self._config.resume_seconds
+            session.leaving = asyncio.get_running_loop().call_later(seconds, self._unread, session)
+        else:
+            self._unread(session)
+
+    def _unread(self, session: Session) -> None:
+        self.fail(session, Unavailable("nobody reads it"))
+        self._forget(session)
+
+    def _drop(self, session: Session) -> None:
+        self._release(session)
+        if session.recorded and session.follower is None:
+            self._ledger.drop(session.request_id)
+        self._forget(session)
+
+    def _release(self, session: Session) -> None:
+        """Frees all that it held of others."""
+        self._routes.leave(session)
+        self._places.leave(session)
+        if session.follower is not None and session.follower is not asyncio.current_task():
+            session.follower.cancel()
+        self._rest()
+
+    def _forget(self, session: Session) -> None:
+        if session.leaving is not None:
+            session.leaving.cancel()
+        if self._known.get(session.request_id) is session:
+            del self._known[session.request_id]
+            self._kept.pop(session.request_id, None)
+        self._rest()
+
+    def _note(self, session: Session) -> None:
+        """Tells the ledger what it does not know yet."""
+        transcript, noted = session.transcript, session.noted
+        if noted == len(transcript) or session.follower is not None:
+            return
+        session.noted = len(transcript)
+        self.committed_tokens += session.noted - noted
+        if session.recorded:
+            tokens = transcript.tokens[noted:].tolist()
+            self._ledger.commit(session.request_id, noted, tokens, transcript.speakers[noted:])
+
+    def _rest(self) -> None:
+        if self._streams == self.running == self.waiting == 0:
+            self._idle.set()

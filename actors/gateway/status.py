@@ -9,7 +9,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from ringroad.actors.errors import InvalidField, RingroadError, TooBusy, Unavailable
-from ringroad.actors.gateway.sessions import Duplicate
+from ringroad.actors.gateway.naming import Duplicate, Unknown
 
 _MOST_CHARACTERS = 300  # more would not fit into the trailing metadata; errors may quote requests
 _UNAVAILABLE_RETRY_SECONDS = 1.0  # about what a lost verifier takes to come back
@@ -28,6 +28,8 @@ def status_of(error: RingroadError) -> grpc.Status:
             return _status(code_pb2.UNAVAILABLE, str(error), _retry_in(_UNAVAILABLE_RETRY_SECONDS))
         case Duplicate():
             return _status(code_pb2.ALREADY_EXISTS, str(error))
+        case Unknown():
+            return _status(code_pb2.NOT_FOUND, str(error))
         case _:
             return _status(code_pb2.INTERNAL, str(error))
 

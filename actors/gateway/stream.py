@@ -1,49 +1,68 @@
-"""What a client reads of one request: chunks become deltas, and at last a final."""
+"""What a client reads of one request: parts become deltas, and at last a final."""
 
-import time
-from collections.abc import Sequence
-
-from ringroad.actors.errors import Unavailable
-from ringroad.actors.gateway.answers import Tally, delta_of, final_of
+from ringroad.actors.errors import InvalidField, Unavailable
+from ringroad.actors.gateway.answers import delta_of, final_of
 from ringroad.actors.gateway.text import StoppingText
-from ringroad.actors.messages import Chunk, Counts, Finish, Speaker, Submit
+from ringroad.actors.ledger.ledger import Ending, Part, Record
+from ringroad.actors.messages import Finish, Speaker
 from ringroad.actors.tokenizer import Tokenizer
 from ringroad.v1 import inference_pb2
 
 
 class Answer:
-    """`received` is the monotonic time of the request, in seconds."""
+    """The stream from one of the text's tokens on.
 
-    def __init__(self, submit: Submit, stops: Sequence[str], tokenizer: Tokenizer, received: float) -> None:
-        self.stopped = False  # by a stop string: nothing more will be sent
-        self._submit = submit
-        self._text = StoppingText(tokenizer, stops)
-        self._tally = Tally(received)
+    The text of the first n tokens is a function of these, so a stream that begins at n begins where another
+    was cut behind n tokens: what precedes is read as well and not sent. A token behind which text is held
+    back is itself held back, for with the end the rest of its text would come.
+    """
 
-    def delta(self, chunk: Chunk) -> inference_pb2.GenerateResponse | None:
-        """What to send for a chunk, if anything."""
-        if self.stopped:
+    def __init__(self, record: Record, tokenizer: Tokenizer, next_offset: int = 0) -> None:
+        """Raises InvalidField where no such token can be asked for."""
+        self.have = 0  # tokens taken in
+        self._record = record
+        self._text = StoppingText(tokenizer, record.stops)
+        self._next = next_offset  # of the next token to send
+        self._begun = next_offset > 0
+        self._tokens: list[int] = []  # not sent yet, and who spoke them
+        self._speakers: list[Speaker] = []
+        self._text_before, self._text_last = "", ""  # that these complete: all but the last one, and the last
+        if next_offset > record.submit.max_tokens:
+            raise InvalidField("resume.next_offset", f"is beyond max_tokens, {record.submit.max_tokens}")
+
+    def delta(self, part: Part) -> inference_pb2.GenerateResponse | None:
+        """What to send for a part, if anything. Raises InvalidField where the text had ended before."""
+        self.have = part.offset + len(part.tokens)
+        passed = min(max(self._next - part.offset, 0), len(part.tokens))
+        self._text.push(part.tokens[:passed])
+        if tokens := part.tokens[passed:]:
+            self._text_before += self._text_last + self._text.push(tokens[:-1]).text
+            self._text_last = self._text.push(tokens[-1:]).text
+            self._tokens += tokens
+            self._speakers += part.speakers[passed:]
+        if part.ending is not None:
+            self._check(part.ending)
+            self._text_last += self._text.finish().text
+        return self._send(holding=part.ending is None and self._text.pending)
+
+    def _send(self, holding: bool) -> inference_pb2.GenerateResponse | None:
+        count = len(self._tokens) - holding
+        if count <= 0:
             return None
-        text, taken, self.stopped = self._text.push(chunk.tokens)
-        if chunk.finish is not None and not self.stopped:
-            tail = self._text.finish()
-            text += tail.text
-            self.stopped = tail.stopped
-        if not taken and not text:
-            return None
-        tokens, speakers = chunk.tokens[:taken], chunk.speakers[:taken]
-        delta = delta_of(text, tokens, self._tally.sent, speakers)
-        if self._tally.first_token is None:
-            self._tally.first_token = time.monotonic()
-        self._tally.sent += taken
-        self._tally.large += speakers.count(Speaker.LARGE)
+        text = self._text_before if holding else self._text_before + self._text_last
+        delta = delta_of(text, self._tokens[:count], self._next, self._speakers[:count])
+        self._tokens, self._speakers = self._tokens[count:], self._speakers[count:]
+        self._text_before, self._text_last = "", self._text_last if holding else ""
+        self._next += count
+        self._begun = True
         return delta
 
-    def final(self, last: Chunk) -> inference_pb2.GenerateResponse:
+    def final(self, ending: Ending) -> inference_pb2.GenerateResponse:
         """The terminal message. Raises Unavailable when the cluster failed before anything was sent."""
-        finish = Finish.STOP if self.stopped or last.finish is None else last.finish
-        if finish is Finish.ERROR and self._tally.first_token is None:
-            raise Unavailable(last.error or "the cluster failed")
-        error = last.error if finish is Finish.ERROR else ""
-        counts = last.counts or Counts()
-        return final_of(self._submit, finish, error, self._tally, counts, time.monotonic())
+        if ending.finish is Finish.ERROR and not self._begun:
+            raise Unavailable(ending.error or "the cluster failed")
+        return final_of(self._record.submit, ending)
+
+    def _check(self, ending: Ending) -> None:
+        if self._next > ending.length:
+            raise InvalidField("resume.next_offset", f"is beyond the text, which has {ending.length} tokens")

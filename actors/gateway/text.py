@@ -26,6 +26,12 @@ class StoppingText:
         self._stops = stops
         self._reach = max(map(len, stops), default=1) - 1  # a stop string's beginning is at most this long
         self._held = ""
+        self._stopped = False
+
+    @property
+    def pending(self) -> bool:
+        """Whether a part of the tokens' text waits for the next token, or for the end."""
+        return not self._stopped and (bool(self._held) or self._stream.pending)
 
     def push(self, tokens: Sequence[int]) -> Piece:
         """What these tokens add."""
@@ -41,6 +47,8 @@ class StoppingText:
 
     def finish(self) -> Piece:
         """What was held back, at the end of the text."""
+        if self._stopped:
+            return Piece("", 0, True)
         added, stopped = self._scan(self._stream.finish())
         return Piece(added if stopped else added + self._held, 0, stopped)
 
@@ -48,6 +56,7 @@ class StoppingText:
         text = self._held + added
         found = [at for stop in self._stops if (at := text.find(stop)) >= 0]
         if found:
+            self._stopped = True
             return text[: min(found)], True
         keep = self._beginning(text)
         self._held = text[keep:]

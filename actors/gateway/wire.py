@@ -1,6 +1,5 @@
 """From protobuf requests to messages. What cannot be honoured is refused here, by the name of its field."""
 
-import re
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from typing import Any
 
 from ringroad.actors.errors import InvalidField
 from ringroad.actors.gateway.config import Pair, Policies
+from ringroad.actors.gateway.naming import request_id_of
 from ringroad.actors.gateway.peers import Bound
 from ringroad.actors.messages import Mode, Policy, Sampling, Submit
 from ringroad.actors.router.policies import RULES, Scope
@@ -20,7 +20,6 @@ MAX_DRAFT_TOKENS = 16
 MAX_TEMPERATURE = 10.0
 MAX_THRESHOLD = 2.0  # all above 1 mean the same
 _ROLES = ("system", "user", "assistant")
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 _MODES: dict[int, Mode] = {
     inference_pb2.MODE_LARGE: Mode.LARGE,
@@ -53,9 +52,7 @@ def submit_from(
     """
     _check_model(request.model, offer)
     mode = _mode(request.mode, offer)
-    request_id = request.request_id or secrets.token_hex(8)
-    if not _REQUEST_ID.fullmatch(request_id):
-        raise InvalidField("request_id", "must be 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'")
+    request_id = request_id_of(request)
     sampling = _sampling(request.sampling, offer)
     draft_tokens = _draft_tokens(request, mode)
     policy = _policy(request, mode, offer)

@@ -33,6 +33,8 @@ class Ending(msgspec.Struct, frozen=True, array_like=True):
     length: int  # tokens that count: a stop string may end the text before all that were committed
     counts: Counts
     error: str = ""
+    first_token: float = 0.0  # seconds from the gateway's receipt of the request
+    total: float = 0.0  # likewise, to the end
 
 
 class Part(msgspec.Struct, frozen=True, array_like=True):

@@ -258,7 +258,8 @@ class Router:
             case events.Commit(tokens, speakers):
                 offset = len(running.tokens) - running.prompt
                 running.tokens.extend(tokens)
-                self._send(running.gateway, Chunk(name, offset, list(tokens), list(speakers)))
+                said, counts = (list(tokens), list(speakers)), running.state.counts
+                self._send(running.gateway, Chunk(name, offset, *said, counts=counts))
             case events.End(finish, error):
                 self._end(name, running, finish, error)
 

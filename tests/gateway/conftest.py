@@ -76,12 +76,14 @@ class FakeRouter:
 
     def __init__(self) -> None:
         self.down = False
+        self.refused = asyncio.Event()
         self._submits: asyncio.Queue[Submit] = asyncio.Queue()
         self._cancels: asyncio.Queue[Cancel] = asyncio.Queue()
         self._says: asyncio.Queue[ToGateway | Exception] = asyncio.Queue()
 
     async def send(self, message: ToRouter) -> None:
         if self.down:
+            self.refused.set()
             raise LinkLost
         if isinstance(message, Submit):
             self._submits.put_nowait(message)

@@ -48,10 +48,13 @@ class GetServerInfoResponse(_message.Message):
     ROLES_FIELD_NUMBER: _builtins.int
     DEFAULT_MODE_FIELD_NUMBER: _builtins.int
     MODES_FIELD_NUMBER: _builtins.int
+    LEDGER_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """The release of the software."""
     default_mode: _inference_pb2.Mode.ValueType
     """The mode of requests that name none."""
+    ledger: _builtins.str
+    """The ledger, which resuming elsewhere needs: "there", "away", or "none" where there is not to be one."""
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp:
         """When the gateway started."""
@@ -72,10 +75,11 @@ class GetServerInfoResponse(_message.Message):
         roles: _abc.Iterable[Global___Role] | None = ...,
         default_mode: _inference_pb2.Mode.ValueType = ...,
         modes: _abc.Iterable[_inference_pb2.Mode.ValueType] | None = ...,
+        ledger: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_mode", b"default_mode", "modes", b"modes", "roles", b"roles", "started_at", b"started_at", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_mode", b"default_mode", "ledger", b"ledger", "modes", b"modes", "roles", b"roles", "started_at", b"started_at", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,84 @@
+"""What is committed of a request: written once, read by as many as like to, each from where it is."""
+
+import asyncio
+from array import array
+from collections.abc import Sequence
+
+from ringroad.actors.errors import RingroadError
+from ringroad.actors.gateway.text import StoppingText
+from ringroad.actors.ledger.ledger import Ending, Part
+from ringroad.actors.messages import Speaker
+
+
+class Gap(RingroadError):
+    """Tokens before these are missing."""
+
+
+class Transcript:
+    """Tokens, who spoke them, and how it ended. Four bytes a token are all that a slow reader makes us keep.
+
+    `stopping` finds the stop strings: the token that completes one is the last that counts.
+    """
+
+    def __init__(self, stopping: StoppingText | None = None) -> None:
+        self.tokens = array("I")
+        self.speakers: list[Speaker] = []
+        self.stopped = False
+        self.ending: Ending | None = None
+        self.failure: RingroadError | None = None  # readers get it in place of an ending
+        self._stopping = stopping
+        self._news = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will come."""
+        return self.ending is not None or self.failure is not None
+
+    def put(self, offset: int, tokens: Sequence[int], speakers: Sequence[Speaker]) -> None:
+        """Adds what is new of these; raises Gap when some before them are missing."""
+        if self.over or self.stopped:
+            return
+        known = len(self) - offset
+        if known < 0:
+            raise Gap("tokens were lost on the way")
+        fresh = tokens[known:]
+        if self._stopping is not None:
+            _, count, self.stopped = self._stopping.push(fresh)
+            fresh = fresh[:count]
+        self.tokens.extend(fresh)
+        self.speakers.extend(speakers[known : known + len(fresh)])
+        if fresh:
+            self._tell()
+
+    def stops_at_the_end(self) -> bool:
+        """Whether a stop string ends the text, now that no token follows."""
+        if self._stopping is not None and not self.stopped:
+            self.stopped = self._stopping.finish().stopped
+        return self.stopped
+
+    def end(self, ending: Ending) -> None:
+        """The last word, unless there was one."""
+        if not self.over:
+            self.ending = ending
+            self._tell()
+
+    def fail(self, failure: RingroadError) -> None:
+        """Ends it for its readers here, though the request has not ended."""
+        if not self.over:
+            self.failure = failure
+            self._tell()
+
+    async def after(self, have: int) -> Part:
+        """All that follows the first `have` tokens, once there is something. Raises what it failed with."""
+        while len(self) <= have and not self.over:
+            await self._news.wait()
+        if self.failure is not None and len(self) <= have:
+            raise self.failure
+        return Part(have, self.tokens[have:].tolist(), self.speakers[have:], self.ending)
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
