@@ -41,7 +41,9 @@ class InferenceServicer:
         patience = context.time_remaining()
         next_offset = resumed_from(request) if request.HasField("resume") else 0
         if request.HasField("resume"):
-            session = await self._resuming.resumed(request_id_of(request), patience)
+            session = await self._resuming.resumed(
+                request_id_of(request), patience, resumable=request.resumable
+            )
         else:
             session = await self._asked(request, patience)
         with self._sessions.reading(session, lambda: _expired(context)):

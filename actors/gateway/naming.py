@@ -42,6 +42,6 @@ def resumed_from(request: inference_pb2.GenerateRequest) -> int:
     if not request.request_id:
         raise InvalidField("request_id", "must name the request to resume")
     for field, _ in request.ListFields():
-        if field.name not in ("request_id", "resume"):
+        if field.name not in ("request_id", "resume", "resumable"):
             raise InvalidField(field.name, "cannot be set together with resume")
     return request.resume.next_offset

@@ -28,20 +28,22 @@ class Places:
         """How many are in line."""
         return len(self._line)
 
-    def enter(self, who: Hashable, placed: Callable[[], None], patience: float | None) -> None:
-        """Takes a place, or one in the line; `placed` is called once there is one, maybe at once.
-
-        patience: seconds that it can wait, None for any. Raises TooBusy where the line is full or too long.
-        """
+    def check(self, patience: float | None) -> None:
+        """Raises TooBusy where the line is full, or too long for who can wait `patience` seconds."""
         if len(self._held) < self._places:
-            self._place(who, placed)
             return
         wait = self._wait()
         if len(self._line) >= self._longest:
             raise TooBusy("every place and the line for them are full", _bounded(wait))
         if patience is not None and self._held_seconds is not None and patience < wait:
             raise TooBusy("the deadline would pass before there is a place", _bounded(wait))
-        self._line[who] = placed
+
+    def enter(self, who: Hashable, placed: Callable[[], None]) -> None:
+        """Takes a place, or one in the line; `placed` is called once there is one, maybe at once."""
+        if len(self._held) < self._places:
+            self._place(who, placed)
+        else:
+            self._line[who] = placed
 
     def leave(self, who: Hashable) -> None:
         """Gives back what it has, a place or one in the line; nothing is fine, too."""

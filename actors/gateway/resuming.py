@@ -37,10 +37,10 @@ class Resuming:
             return "none"
         return "there" if self._ledger.there else "away"
 
-    async def resumed(self, request_id: str, patience: float | None) -> Session:
+    async def resumed(self, request_id: str, patience: float | None, *, resumable: bool) -> Session:
         """The session of a request that was begun here or elsewhere.
 
-        patience: seconds that it can wait for a place, should it need one.
+        patience: seconds that it can wait for a place, should it need one. resumable: if it goes on here.
         Raises Unknown, Unavailable, TooBusy.
         """
         if session := self._sessions.find(request_id):
@@ -49,7 +49,7 @@ class Resuming:
             entry = await asyncio.wait_for(self._ledger.find(request_id), _FIND_SECONDS)
             if entry is None:
                 raise Unknown(request_id)
-            return await self._session(entry, patience, resumable=True)
+            return await self._session(entry, patience, resumable=resumable)
         except (TimeoutError, LedgerAway) as error:
             raise Unavailable(_AWAY) from error
 
@@ -106,7 +106,6 @@ class Resuming:
         self._sessions.admit()
         if mine:
             session.taken_up()
-            self._sessions.add(session)
             self._generate(session, patience)
         else:
             session.follower = asyncio.create_task(self._follow(session))

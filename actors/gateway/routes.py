@@ -23,6 +23,7 @@ class Routes:
     def __init__(
         self, config: GatewayConfig, link: RouterLink, peers: Peers, ended: Callable[[Session], None]
     ) -> None:
+        self.committed_tokens = 0
         self._config = config
         self._link = link
         self._peers = peers
@@ -49,11 +50,13 @@ class Routes:
         session = self._routed.get(chunk.session)
         if session is None:
             return None
+        before = len(session.transcript)
         try:
             session.put(chunk.offset, chunk.tokens, chunk.speakers, chunk.counts)
         except Gap as error:
             self.end(session, Finish.ERROR, str(error))
             return session
+        self.committed_tokens += len(session.transcript) - before
         if chunk.finish is not None:
             del self._routed[chunk.session]
             self.end(session, chunk.finish, chunk.error)

@@ -77,6 +77,7 @@ class Session:
     def taken_up(self) -> None:
         """Another gateway had it, which is gone with what it had counted."""
         self.follower = None
+        self.noted = 0  # the ledger is told of all of it again
         self._earlier = Counts(degraded=[GATEWAY])
 
     def unnamed(self, lost: bool) -> None:

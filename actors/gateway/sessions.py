@@ -23,7 +23,6 @@ class Sessions:
     """One session for each name. The ledger is told of those it is to know, and never waited for."""
 
     def __init__(self, config: GatewayConfig, link: RouterLink, peers: Peers, ledger: Ledger) -> None:
-        self.committed_tokens = 0
         self._config = config
         self._ledger = ledger
         self._places = Places(config.max_sessions, config.max_waiting)
@@ -44,6 +43,11 @@ class Sessions:
     def waiting(self) -> int:
         """Requests in line for one."""
         return self._places.waiting
+
+    @property
+    def committed_tokens(self) -> int:
+        """Since the gateway started."""
+        return self._routes.committed_tokens
 
     def find(self, request_id: str) -> Session | None:
         """The request of this name, if it is here."""
@@ -67,7 +71,6 @@ class Sessions:
             if known.record.digest != session.record.digest:
                 raise Duplicate(session.request_id)
             return known
-        self.add(session)
         self.generate(session, patience)
         return session
 
@@ -77,14 +80,13 @@ class Sessions:
         self._idle.clear()
 
     def generate(self, session: Session, patience: float | None) -> None:
-        """Gives a session a place, or one in the line. Raises TooBusy; then the session is forgotten."""
-        try:
-            self._places.enter(session, partial(self._routes.begin, session), patience)
-        except TooBusy:
-            self._forget(session)
-            raise
-        if session.recorded and not session.over:
+        """Gives a session a place, or one in the line. Raises TooBusy."""
+        self._places.check(patience)
+        self.add(session)
+        if session.recorded:
             self._ledger.begin(session.record)
+            self._note(session)
+        self._places.enter(session, partial(self._routes.begin, session))
 
     @contextmanager
     def reading(self, session: Session, expired: Callable[[], bool]) -> Iterator[None]:
@@ -208,7 +210,6 @@ class Sessions:
         if noted == len(transcript) or session.follower is not None:
             return
         session.noted = len(transcript)
-        self.committed_tokens += session.noted - noted
         if session.recorded:
             tokens = transcript.tokens[noted:].tolist()
             self._ledger.commit(session.request_id, noted, tokens, transcript.speakers[noted:])

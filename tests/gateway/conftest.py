@@ -18,6 +18,7 @@ from tokenizers import Tokenizer as Bpe
 from ringroad.actors.gateway.config import GatewayConfig, Pair, Policies
 from ringroad.actors.gateway.link import LinkLost
 from ringroad.actors.gateway.server import Gateway
+from ringroad.actors.ledger.ledger import Ledger
 from ringroad.actors.messages import (
     Cancel,
     Chunk,
@@ -215,12 +216,13 @@ async def _serving(
     small: str = "small",
     roster: Sequence[Hello] = (VERIFIER, DRAFTER),
     policies: Policies = POLICIES,
+    ledger: Ledger | None = None,
     **settings: Any,
 ) -> AsyncIterator[Served]:
     router = FakeRouter()
     config = GatewayConfig(port=0, **({"default_max_tokens": 16, "retry_seconds": 0.01} | settings))
     pair = Pair(name="toy", large="large", small=small, context_length=CONTEXT, vocabulary=261)
-    gateway = Gateway(config, pair, toy_tokenizer(), router, policies, "1.2.3")
+    gateway = Gateway(config, pair, toy_tokenizer(), router, policies, "1.2.3", ledger)
     await gateway.start()
     if roster:
         router.say(Roster(list(roster)))
