@@ -139,7 +139,7 @@ class Router:
         log.warning("lost a %s with %d sessions", role, len(peer.sessions))
         for proposal in self._rulings.lost(address):
             self._take(proposal)
-        for name in list(peer.sessions):
+        for name in sorted(peer.sessions):  # the same whatever hashes are
             idle = role == VERIFIER and self._waiting.pop(name, None) is not None
             self._send(address, Close(name))  # should it only have been silent
             other = self._peers.least_busy(role)

@@ -132,7 +132,7 @@ class Rulings:
         late = {each.head for each in self._pending.values() if each.proposal and now - each.since > PATIENCE}
         for head in late:
             self._heads[head] = False
-        return [proposal for head in late for proposal in self._without(head)]
+        return [proposal for head in sorted(late) for proposal in self._without(head)]
 
     def forget(self, session: str) -> None:
         """Nothing is drafted for it any more."""

@@ -1,0 +1,265 @@
+"""Processes of a simulated world: real roles and routers, driven as `hosting.py` and `channel.py` do it."""
+
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from msgspec import structs
+
+from ringroad.actors.drafter.corpus import Corpus
+from ringroad.actors.drafter.model import ModelDrafter
+from ringroad.actors.drafter.plan import Plan
+from ringroad.actors.drafter.strategies.suffix import Suffix
+from ringroad.actors.drafter.strategy import Ensemble
+from ringroad.actors.messages import Chunk, Hello, Message
+from ringroad.actors.role import Role
+from ringroad.actors.router.config import RouterConfig
+from ringroad.actors.router.router import Router
+from ringroad.actors.verifier.verifier import Verifier
+from tests.simulation.models import LARGE, SMALL, Looking
+from tests.simulation.network import Connection, End
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+HEARTBEAT, SILENT, RECONNECT = 0.5, 1.5, 0.02  # seconds
+
+
+class Process(End):
+    """Something that may crash, and may do nothing for a while."""
+
+    def __init__(self, world: "World", name: str, life: int) -> None:
+        """`life`: how often it was started before."""
+        self.world, self.name, self.life = world, name, life
+        self.alive, self.stalled = True, False
+        self.draw = random.Random(f"{world.schedule.seed} {name} {life}")
+        self._deferred: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+        self._frames: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+
+    @property
+    def now(self) -> float:
+        return self.world.loop.time()
+
+    def later(self, seconds: float, do: Callable[..., None], *args: Any) -> None:
+        """Does something after a while, unless it is dead by then."""
+        self.world.loop.call_later(seconds, self._run, do, *args)
+
+    def arrived(self, connection: Connection, messages: Sequence[Message]) -> None:
+        if self.stalled:
+            self._frames.append((self.receive, (connection, messages)))
+        else:
+            self._run(self.receive, connection, messages)
+
+    def broke(self, connection: Connection) -> None:
+        self._run(self.left, connection)
+
+    def stall(self) -> None:
+        """Does nothing from now on."""
+        self.stalled = True
+
+    def wake(self) -> None:
+        """Goes on with what has come up meanwhile: frames first, or timers."""
+        self.stalled = False
+        both = [self._frames, self._deferred]
+        waiting = [each for part in (both if self.draw.random() < 0.5 else both[::-1]) for each in part]
+        self._frames, self._deferred = [], []
+        for do, args in waiting:
+            self._run(do, *args)
+
+    def crash(self) -> None:
+        """Is gone with all it held."""
+        self.alive = False
+        for connection in self.connections():
+            connection.cut(self)
+
+    def connections(self) -> list[Connection]:
+        """Those that it has now."""
+        raise NotImplementedError
+
+    def receive(self, connection: Connection, messages: Sequence[Message]) -> None:
+        """A frame to act upon."""
+        raise NotImplementedError
+
+    def left(self, connection: Connection) -> None:
+        """The other end is gone."""
+        raise NotImplementedError
+
+    def _run(self, do: Callable[..., None], *args: Any) -> None:
+        if not self.alive:
+            return
+        if self.stalled:
+            self._deferred.append((do, args))
+        else:
+            do(*args)
+
+
+class RouterProcess(Process):
+    """A router, as `run_router` runs it."""
+
+    def __init__(self, world: "World", name: str, life: int) -> None:
+        super().__init__(world, name, life)
+        ahead = world.schedule.ahead
+        config = RouterConfig(lost_after_seconds=SILENT, heartbeat_seconds=HEARTBEAT, ahead=ahead)
+        self.router = Router(config, self._send, f"{name}.{life}")
+        self._connections: dict[bytes, Connection] = {}
+        self._outgoing: dict[bytes, list[Message]] = {}
+        self.later(self.draw.random() * HEARTBEAT, self._tick)
+
+    def connections(self) -> list[Connection]:
+        return list(self._connections.values())
+
+    def connected(self, connection: Connection) -> None:
+        """Somebody has called."""
+        self._connections[connection.identity] = connection
+
+    def receive(self, connection: Connection, messages: Sequence[Message]) -> None:
+        self.router.receive_all(connection.identity, messages, self.now)
+        self._flush()
+
+    def left(self, connection: Connection) -> None:
+        del self._connections[connection.identity]
+        self.router.lose(connection.identity)
+        self._flush()
+
+    def _tick(self) -> None:
+        self.router.tick(self.now)
+        self._flush()
+        self.later(HEARTBEAT, self._tick)
+
+    def _send(self, address: bytes, message: Message) -> None:
+        if isinstance(message, Chunk) and message.counts is not None:
+            self.world.did_without[message.session] = set(message.counts.degraded)
+        self._outgoing.setdefault(address, []).append(message)
+
+    def _flush(self) -> None:
+        outgoing, self._outgoing = self._outgoing, {}
+        for address, messages in outgoing.items():
+            if address in self._connections:
+                self._connections[address].down.send(messages)
+
+
+class Caller(Process):
+    """A process that keeps up its way to a router."""
+
+    speaks = "role"
+
+    def __init__(self, world: "World", name: str, life: int) -> None:
+        super().__init__(world, name, life)
+        self.connection: Connection | None = None
+        self._calls = 0
+        self._heard = 0.0
+        self.later(self.draw.random() * 0.05, self._seek)
+
+    def hello(self) -> Hello:
+        """Who this is."""
+        raise NotImplementedError
+
+    def connections(self) -> list[Connection]:
+        return [] if self.connection is None else [self.connection]
+
+    def receive(self, connection: Connection, messages: Sequence[Message]) -> None:
+        if connection is self.connection:
+            self._heard = self.now
+            self.take(messages)
+
+    def take(self, messages: Sequence[Message]) -> None:
+        """What the router says."""
+        raise NotImplementedError
+
+    def met(self) -> None:
+        """There is a router to speak to."""
+
+    def parted(self) -> None:
+        """And there is none any more."""
+
+    def left(self, connection: Connection) -> None:
+        if connection is self.connection:
+            self._leave()
+
+    def tell(self, messages: Sequence[Message]) -> None:
+        """To the router, if there is one."""
+        if self.connection is not None:
+            self.connection.up.send(messages)
+
+    def _seek(self) -> None:
+        router = self.world.router(self.draw)
+        if router is None:
+            self.later(HEARTBEAT, self._seek)
+            return
+        self._calls += 1
+        name = f"{self.name}.{self.life}.{self._calls}"
+        connection = self.connection = Connection(self.world, name, self, router, self.speaks)
+        router.connected(connection)
+        self._heard = self.now
+        self._greet(connection)
+        self.met()
+
+    def _greet(self, connection: Connection) -> None:
+        if connection is not self.connection:
+            return
+        if self.now - self._heard >= SILENT:
+            self._leave()
+            return
+        connection.up.send([self.hello()])
+        self.later(HEARTBEAT, self._greet, connection)
+
+    def _leave(self) -> None:
+        assert self.connection is not None
+        self.connection.cut(self)
+        self.connection = None
+        self.parted()
+        self.later(RECONNECT, self._seek)
+
+
+class RoleProcess(Caller):
+    """A drafter or verifier, as `run_role` runs it."""
+
+    def __init__(self, world: "World", name: str, life: int) -> None:
+        super().__init__(world, name, life)
+        self.slow = False
+        self.role = role_of(world, name)
+        self._inbox: deque[Message] = deque()
+        self._working = False
+
+    def hello(self) -> Hello:
+        place = ["here"] if self.world.schedule.shared else [self.name]
+        return structs.replace(self.role.hello(), place=place)
+
+    def take(self, messages: Sequence[Message]) -> None:
+        self._inbox.extend(messages)
+        self._work()
+
+    def _work(self) -> None:
+        if self._working:
+            return
+        while self._inbox:
+            self.role.receive(self._inbox.popleft())
+        if not self.role.busy:
+            return
+        self._working = True
+        self.world.seconds = (0.02 if isinstance(self.role, Verifier) else 0.005) * (0.5 + self.draw.random())
+        if self.slow:
+            self.world.seconds *= 20
+        try:
+            answers = self.role.step()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not be
+            self.world.wrong(f"a step of {self.name} raised {type(error).__name__}: {error}")
+            answers = self.role.rescue()
+        self.later(self.world.seconds, self._worked, answers)
+
+    def _worked(self, answers: Sequence[Message]) -> None:
+        if answers:
+            self.tell(answers)
+        self._working = False
+        self._work()
+
+
+def role_of(world: "World", name: str) -> Role:
+    """A drafter or verifier that has just been started."""
+    schedule = world.schedule
+    if name.startswith("verifier"):
+        return Verifier(Looking(LARGE, schedule.blocks), LARGE, schedule.chunk)
+    free = Ensemble([Suffix(Corpus())] if schedule.strategies else [])
+    plan = Plan(free, second_choices=schedule.second_choices, two_levels=schedule.strategies, enough=2.0)
+    return ModelDrafter(Looking(SMALL, schedule.blocks), SMALL, schedule.chunk, plan=plan)
