@@ -9,6 +9,9 @@ from enum import StrEnum
 
 import msgspec
 
+from ringroad.actors.params import Sampling as Sampling
+from ringroad.actors.params import Shaping as Shaping
+
 
 class Mode(StrEnum):
     """How a session is generated."""
@@ -40,16 +43,6 @@ class Message(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """Anything that crosses between roles."""
 
 
-class Sampling(msgspec.Struct, frozen=True, array_like=True):
-    """How tokens are drawn from a distribution; `kernels/sampling.py` says exactly what each does."""
-
-    seed: int = 0  # unsigned 64 bits
-    temperature: float = 0.0
-    top_k: int = 0  # 0: all
-    top_p: float = 1.0
-    min_p: float = 0.0
-
-
 class Policy(msgspec.Struct, frozen=True, array_like=True):
     """A token router: a rule of `router/policies.py` by name, and how much doubt it takes to consult.
 
@@ -67,7 +60,7 @@ class Policy(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Features(msgspec.Struct, frozen=True, array_like=True):
-    """What a drafter saw when it guessed each token of a proposal, from its raw softmax."""
+    """What a drafter saw when it guessed each token of a proposal, from its softmax before temperature."""
 
     margin: list[float]  # probability of the likeliest token less that of the second
     entropy: list[float]  # nats

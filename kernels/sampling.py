@@ -153,7 +153,7 @@ class Survey:
     log_sum: torch.Tensor  # [rows] fp32: log of the sum of all exponentials
     entropy: torch.Tensor  # [rows] fp32, nats
 
-    def rows(self, at: slice) -> "Survey":
+    def rows(self, at: slice | torch.Tensor) -> "Survey":
         """Of some rows alone."""
         return Survey(self.ids[at], self.logits[at], self.log_sum[at], self.entropy[at])
 
@@ -174,7 +174,12 @@ def survey(logits: torch.Tensor, k: int) -> Survey:
     if logits.dtype == torch.bfloat16 and native.reads(logits):
         return Survey(*native.survey(logits, k))
     log_p = logits.float().log_softmax(-1)
+    weighed = (log_p.exp() * log_p).masked_fill(log_p == -math.inf, 0.0)  # what is left out weighs nothing
     ids, top = ranked(logits, k)
-    return Survey(
-        ids.cpu(), top.cpu(), logits.float().logsumexp(-1).cpu(), -(log_p.exp() * log_p).sum(-1).cpu()
-    )
+    return Survey(ids.cpu(), top.cpu(), logits.float().logsumexp(-1).cpu(), -weighed.sum(-1).cpu())
+
+
+def together(surveys: Sequence[Survey]) -> Survey:
+    """One after another; all equally deep."""
+    columns = zip(*((each.ids, each.logits, each.log_sum, each.entropy) for each in surveys), strict=True)
+    return Survey(*map(torch.cat, columns))

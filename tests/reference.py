@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ringroad.actors.engine.engine import Engine, Work
 from ringroad.actors.engine.model import Model
-from ringroad.actors.messages import Sampling
+from ringroad.actors.messages import Sampling, Shaping
 
 WORD = 2**64
 
@@ -107,6 +107,27 @@ def _renormalised(scores: Sequence[float], left: Iterable[int]) -> dict[int, flo
     return dict(zip(left, softmax([scores[i] for i in left]), strict=True))
 
 
+def shaped(logits: Sequence[float], shaping: Shaping, text: Sequence[int]) -> list[float]:
+    """Logits as a request wants them after a text, token by token, every operation rounded to fp32."""
+    prompt, answer = list(text[: shaping.prompt]), list(text[shaping.prompt :])
+    small, scores = np.float32, []
+    for token, logit in enumerate(logits):
+        score = small(logit)
+        for biased, bias in shaping.bias:
+            if biased == token:
+                score = score + small(bias)
+        if token in prompt or token in answer:
+            rate = small(shaping.repetition)
+            score = score / rate if score > 0 else score * rate
+        times = answer.count(token)
+        if times:
+            score = score - small(shaping.frequency) * small(times) - small(shaping.presence)
+        if len(answer) < shaping.least and token in shaping.late:
+            score = small(-math.inf)
+        scores.append(float(score))
+    return scores
+
+
 # --- layers -------------------------------------------------------------------------------------
 
 
@@ -180,12 +201,26 @@ class Said:
 
 def plain_token(model: Model, text: Sequence[int], sampling: Sampling) -> Said:
     """The token after a text that a fresh engine reads from its start."""
+    if sampling.shaping is not None:
+        scores = shaped(plain_logits(model, text), sampling.shaping, text)
+        p = sorted(softmax(scores), reverse=True)
+        entropy = -sum(q * math.log(q) for q in p if q > 0)
+        return Said(draw(scores, sampling, len(text)), p[0] - p[1], entropy, p[0])
     engine = Engine(model)
     engine.open("plain", sampling)
     outcome = engine.step([Work("plain", text, features=True)])[0]
     seen = outcome.features
     assert seen is not None
     return Said(outcome.tokens[0], seen.margin[0], seen.entropy[0], seen.top[0])
+
+
+def plain_logits(model: Model, text: Sequence[int]) -> list[float]:
+    """What a fresh engine's model says after a text: [vocabulary]."""
+    engine = Engine(model)
+    engine.open("plain", Sampling())
+    with torch.inference_mode():
+        hidden = engine._pass([Work("plain", text)]).hidden
+        return [float(logit) for logit in model.logits(hidden[-1:], None)[0]]
 
 
 def longest_agreement(

@@ -18,7 +18,8 @@ from ringroad.actors.engine.focus import Focus
 from ringroad.actors.engine.model import Decoder, Model
 from ringroad.actors.engine.pool import BLOCK
 from ringroad.actors.engine.prefix import Prefix
-from ringroad.actors.engine.reading import Rows, read
+from ringroad.actors.engine.reading import Rows, read_shaped
+from ringroad.actors.engine.shaping import shapes
 from ringroad.actors.engine.siblings import Asked
 from ringroad.actors.engine.views import View
 from ringroad.actors.engine.work import Outcome as Outcome
@@ -27,6 +28,7 @@ from ringroad.actors.engine.work import distributions, outcome, vocabulary
 from ringroad.actors.errors import CacheFull
 from ringroad.actors.messages import Sampling
 from ringroad.kernels.head import TOPS, Head
+from ringroad.kernels.sampling import survey
 
 
 @dataclass
@@ -232,7 +234,8 @@ class Engine:
             for work in batch
             for _ in range(work.answers)
         ]
-        rows = self._read(batch, logits, asked, hidden[wanted])
+        changed = self._shapes(batch, logits)
+        rows = self._read(batch, logits, changed, asked, hidden[wanted])
         outcomes: list[Outcome] = []
         at = 0
         for work in batch:
@@ -240,17 +243,38 @@ class Engine:
             at += work.answers
             if work.distributions:
                 sampling = self._sessions[work.session].sampling
-                outcomes.append(Outcome([], distributions=distributions(logits[mine], sampling)))
+                drawn_from = [changed.get(row, logits[row]) for row in range(mine.start, mine.stop)]
+                outcomes.append(Outcome([], distributions=distributions(drawn_from, sampling)))
             else:
                 outcomes.append(outcome(work, rows.of(mine)))
         return outcomes
 
-    def _read(self, batch: Sequence[Work], logits: Tensor, asked: Sequence[Asked], hidden: Tensor) -> Rows:
+    def _shapes(self, batch: Sequence[Work], logits: Tensor) -> dict[int, Tensor]:
+        """Of logits [rows, vocabulary] those that requests change, by row."""
+        found: dict[int, Tensor] = {}
+        at = 0
+        for work in batch:
+            held, rows = self._sessions[work.session], range(at, at + work.answers)
+            at += work.answers
+            if held.sampling.shaping is not None and rows:
+                mine = [logits[row] for row in rows]
+                found |= zip(rows, shapes(work, held.prefix.tokens, held.sampling.shaping, mine), strict=True)
+        return found
+
+    def _read(
+        self,
+        batch: Sequence[Work],
+        logits: Tensor,
+        changed: dict[int, Tensor],
+        asked: Sequence[Asked],
+        hidden: Tensor,
+    ) -> Rows:
         """What answered rows say, as far as anybody asks."""
         likeliest = max(max(work.siblings, work.successors, 2 * work.features) for work in batch)
         doubted = [work.doubts for work in batch for _ in range(work.answers)]
         looked_at = any(work.sights for work in batch) or (self._head is not None and any(doubted))
-        rows = read(logits, asked, max(likeliest, TOPS) if looked_at else likeliest, self.model.kernels)
+        likeliest = max(likeliest, TOPS) if looked_at else likeliest
+        rows = read_shaped(logits, changed, asked, likeliest, self.model.kernels)
         if looked_at:
-            rows = rows.looked_at(hidden)
+            rows = rows.looked_at(hidden, survey(logits, TOPS) if changed else rows.seen)
         return rows if self._head is None else rows.judged(self._head, doubted)

@@ -1,6 +1,6 @@
 """What a step's logits say, read where they are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,7 +11,7 @@ from ringroad.actors.engine.siblings import Asked, Siblings, siblings, unread
 from ringroad.actors.messages import Features
 from ringroad.kernels.coin import coin
 from ringroad.kernels.head import TOPS, Head, Sight
-from ringroad.kernels.sampling import Survey, survey
+from ringroad.kernels.sampling import Survey, survey, together
 from ringroad.kernels.triton.select import Kernels
 
 
@@ -35,9 +35,10 @@ class Rows:
         """What follows each row."""
         return [beside[0][0] for beside in self.found]
 
-    def looked_at(self, hidden: Tensor) -> "Rows":
-        """With the sight of them, of hidden states [rows, width]. The survey must reach down to TOPS."""
-        tops = self.seen.logits[:, :TOPS]
+    def looked_at(self, hidden: Tensor, seen: Survey) -> "Rows":
+        """With the sight of them: hidden states [rows, width], and the survey down to TOPS of what the model
+        itself says, which is what heads have learnt from."""
+        tops = seen.logits[:, :TOPS]
         return replace(self, sight=Sight(hidden.bfloat16(), tops, torch.tensor(self.tokens)))
 
     def judged(self, head: Head, wanted: Sequence[bool]) -> "Rows":
@@ -68,3 +69,26 @@ def read(logits: Tensor, asked: Sequence[Asked], likeliest: int, kernels: Kernel
         return Rows(asked, seen, siblings(logits, seen, asked))
     seen = survey(logits, likeliest) if likeliest else unread(len(logits))
     return Rows(asked, seen, batched.siblings(logits, seen, asked, kernels))
+
+
+def read_shaped(
+    logits: Tensor,
+    shapes: Mapping[int, Tensor],
+    asked: Sequence[Asked],
+    likeliest: int,
+    kernels: Kernels | None,
+) -> Rows:
+    """As `read`, but some rows of logits are others, `shapes` of them [vocabulary] fp32; what is said of the
+    rest has the bits that it has without these."""
+    if not shapes:
+        return read(logits, asked, likeliest, kernels)
+    plain = [row for row in range(len(asked)) if row not in shapes]
+    order = torch.tensor([*plain, *shapes]).argsort()
+    likeliest = max(2, likeliest)  # both parts surveyed, as deep as each other
+    parts = [read(torch.stack([*shapes.values()]), [asked[row] for row in shapes], likeliest, kernels)]
+    if plain:
+        parts.insert(0, read(logits[plain], [asked[row] for row in plain], likeliest, kernels))
+    found = [each for part in parts for each in part.found]
+    return Rows(
+        asked, together([part.seen for part in parts]).rows(order), [found[at] for at in order.tolist()]
+    )

@@ -1,6 +1,6 @@
 """What an engine is asked for in a step, and what it answers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -68,8 +68,8 @@ def outcome(work: Work, rows: Rows) -> Outcome:
     )
 
 
-def distributions(logits: Tensor, sampling: Sampling) -> Tensor:
-    """What tokens are drawn from, of logits [rows, vocabulary]: the same sizes, fp32."""
+def distributions(logits: Iterable[Tensor], sampling: Sampling) -> Tensor:
+    """What tokens are drawn from, of rows of logits [vocabulary]: [rows, vocabulary] fp32."""
     rows = [
         draws.distribution(
             row,

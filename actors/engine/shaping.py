@@ -1,0 +1,46 @@
+"""What requests change in a step's logits, by each row's text: what stood before the step, and its path."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from torch import Tensor
+
+from ringroad.actors.engine.work import Work
+from ringroad.actors.messages import Shaping
+from ringroad.kernels.shaping import shaped
+
+
+def shapes(work: Work, text: Sequence[int], shaping: Shaping, logits: Sequence[Tensor]) -> Iterator[Tensor]:
+    """The logits [vocabulary] fp32 of a work's answers, as its request wants them.
+
+    text: what stands before the work's tokens. logits: of each answer, in order.
+    """
+    counts = shaping.repetition != 1.0 or shaping.presence != 0.0 or shaping.frequency != 0.0
+    prompt = set(text[: shaping.prompt]) if counts else set()
+    said = Counter(text[shaping.prompt :]) if counts else Counter()
+    first = len(work.tokens) - work.answers
+    for node, row in enumerate(logits, first):
+        path = path_to(work, node)
+        begun = max(0, shaping.prompt - len(text))  # tokens of the path that are still the prompt's
+        length = len(text) + len(path) - shaping.prompt  # of the answer so far
+        yield shaped(
+            row,
+            bias=dict(shaping.bias),
+            repetition=shaping.repetition,
+            presence=shaping.presence,
+            frequency=shaping.frequency,
+            prompt=prompt.union(path[:begun]) if counts else (),
+            answer=said + Counter(path[begun:]) if counts else {},
+            barred=shaping.late if length < shaping.least else (),
+        )
+
+
+def path_to(work: Work, node: int) -> list[int]:
+    """The tokens of a work that lead to one of them, that one included."""
+    if work.parents is None:
+        return list(work.tokens[: node + 1])
+    path: list[int] = []
+    while node >= 0:
+        path.append(work.tokens[node])
+        node = work.parents[node]
+    return path[::-1]
