@@ -28,6 +28,7 @@ min_tokens = 200
 cores = [[0], [1]]
 timeout_seconds = 3
 """
+READING = 0.3  # seconds that a rank has computed when it reads; a whole prompt takes it several times as long
 LINE = "The {} bridge was built in the year {} and carries {} trains a day. "
 STORY = "".join(
     LINE.format(*each) for each in zip(range(60), range(1800, 1860), range(7, 127, 2), strict=True)
@@ -81,6 +82,12 @@ def ranks(cluster: Cluster) -> list[psutil.Process]:
     return sorted(found, key=lambda p: -len(listening(p)))
 
 
+def computed(process: psutil.Process) -> float:
+    """Seconds that a process has computed."""
+    times = process.cpu_times()
+    return times.user + times.system
+
+
 def test_everything_listens_on_loopback(cluster: Cluster) -> None:
     found = [address for process in cluster.family.alive() for address in listening(process)]
     assert found
@@ -119,9 +126,19 @@ def test_a_lost_rank_costs_a_pause(
     assert len(before) == 2
     assert len(listening(before[0])) > len(listening(before[1]))
     got: list[int] = []
+    there: list[int] = []  # tokens when the signal was sent to a rank that reads
+    over = threading.Event()
+    idle = computed(before[which])
+
+    def in_the_prompt() -> None:
+        while computed(before[which]) < idle + READING and not over.wait(0.01):
+            pass
+        there.append(len(got))
+        before[which].send_signal(number)
+
     with Client(cluster.target) as client:
         if not spoken:
-            threading.Timer(0.5, before[which].send_signal, [number]).start()
+            threading.Thread(target=in_the_prompt).start()
         for event in client.generate(
             user(prompt(name)), timeout=200, mode="large", temperature=0.0, max_tokens=TOKENS
         ):
@@ -131,6 +148,8 @@ def test_a_lost_rank_costs_a_pause(
             if said < spoken <= len(got):
                 before[which].send_signal(number)
             said = len(got)
+    over.set()
+    assert there == ([] if spoken else [0])
     assert got == alone.says(name)
     # All begin anew, and nobody of the old ring is left.
     assert not {p.pid for p in ranks(cluster)} & {p.pid for p in before}

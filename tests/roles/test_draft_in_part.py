@@ -75,6 +75,18 @@ def plain(sampling: Sampling) -> list[int]:
     return reference.plain_text(LARGE, TEXT, sampling, TOKENS)
 
 
+@pytest.mark.parametrize("view", [views.ALL, *views.names()])
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_the_large_model_drafts_for_itself(view: str, sampling: Sampling) -> None:
+    """With all of the text every guess is right; with a part many are, and the text is the same."""
+    engine = Watched(LARGE, view)
+    (text,), counts = run(drafter(engine), submit(sampling, Mode.SPECULATIVE))
+    assert text == plain(sampling)
+    assert any(work.partial for work in engine.works)
+    assert 0 < counts.accepted <= counts.drafted
+    assert view != views.ALL or counts.accepted == counts.drafted
+
+
 @given(
     seed=st.sampled_from([1, 2, 3]),
     temperature=st.sampled_from([0.0, 0.8]),

@@ -94,6 +94,7 @@ class OtherEngine(Engine):
     """An engine that computes its rows, draws nothing, and keeps what it is told to."""
 
     _passed: tuple[Sequence[Work], Passed] | None = None
+    _warned: frozenset[tuple[type, type]] = frozenset()  # calls and errors that were met
 
     def follow(self, told: Iterator[bytes]) -> None:
         """Does what it is told, to the end of it. Raises RingBroken."""
@@ -103,8 +104,15 @@ class OtherEngine(Engine):
                     call.apply(self)
                 except RingBroken:
                     raise
-                except Exception:  # as at the first rank, where somebody hears of it
-                    log.debug("a call failed", exc_info=True)
+                except Exception as error:  # as at the first rank, where a session is told
+                    kind = type(call), type(error)
+                    if kind in self._warned:  # a full cache may fail a call a step
+                        log.debug("%s failed again", type(call).__name__, exc_info=True)
+                    else:
+                        log.warning(
+                            "%s failed at this rank, which goes on", type(call).__name__, exc_info=True
+                        )
+                    self._warned |= {kind}
 
     def step(self, batch: Sequence[Work]) -> list[Outcome]:
         """Computes this rank's rows, and keeps none yet."""
