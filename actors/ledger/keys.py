@@ -1,0 +1,30 @@
+"""How the ledger's entries are called. A request's share a hash tag: a Redis cluster keeps them together."""
+
+from hashlib import blake2b
+from typing import NamedTuple
+
+_PREFIX = "ringroad"
+
+
+class Keys(NamedTuple):
+    """Of one request."""
+
+    record: str
+    text: str  # a stream of pieces; see pieces.py
+    owner: str  # the gateway that generates it
+
+
+def of_request(request_id: str) -> Keys:
+    """Clients choose the names of requests: none of them is in a key."""
+    tag = f"{_PREFIX}:{{{blake2b(request_id.encode(), digest_size=16).hexdigest()}}}"
+    return Keys(f"{tag}:record", f"{tag}:text", f"{tag}:owner")
+
+
+def lease(gateway: str) -> str:
+    """There as long as the gateway is."""
+    return f"{_PREFIX}:gateway:{{{gateway}}}:lease"
+
+
+def aborts(gateway: str) -> str:
+    """A list of the requests that others want this gateway to end."""
+    return f"{_PREFIX}:gateway:{{{gateway}}}:aborts"
