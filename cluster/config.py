@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from ringroad.actors.drafter.config import DrafterConfig
 from ringroad.actors.gateway.config import GatewayConfig
 from ringroad.actors.head.config import HeadConfig
+from ringroad.actors.ledger.config import LedgerConfig
 from ringroad.actors.router.config import RouterConfig
 from ringroad.actors.verifier.config import VerifierConfig
 
@@ -44,6 +45,7 @@ class ClusterConfig(BaseModel):
     drafter: DrafterConfig = DrafterConfig(model="qwen2.5-coder-0.5b", weights="int4")
     verifier: VerifierConfig = VerifierConfig(model="qwen2.5-coder-1.5b")
     head: HeadConfig = HeadConfig()
+    ledger: LedgerConfig = LedgerConfig()
     ray: RayConfig = RayConfig()
 
     @field_validator("host")

@@ -26,6 +26,7 @@ from ray import serve
 from ringroad.actors.errors import Unavailable
 from ringroad.cluster.config import ClusterConfig, load_config
 from ringroad.cluster.deployments import application, places
+from ringroad.cluster.embedded import with_ledger
 from ringroad.cluster.heads import with_head
 from ringroad.cluster.roles import check_models
 
@@ -40,7 +41,7 @@ def run(config_path: Path | None) -> None:
     config = load_config(config_path)
     check_models(config)
     config = with_head(config)
-    with connected(config):
+    with with_ledger(config) as config, connected(config):
         # Only now: ray.init puts in a SIGTERM handler of its own.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _leave)

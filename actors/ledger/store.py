@@ -134,6 +134,7 @@ class RedisLedger:
             try:
                 found: Any = await self._redis.blpop([keys.aborts(self._me)], timeout=self._patience)
             except ERRORS:
+                _still_wanted()
                 await asyncio.sleep(self._patience)
             else:
                 if found:
@@ -172,6 +173,7 @@ class RedisLedger:
             except Exception as error:  # the task's outer edge: whatever it was, writing is tried again
                 log.exception("the ledger could not be written")
                 pause = self._presence.failed(error)
+            _still_wanted()
             await asyncio.sleep(pause)
             if self.there and not self.waiting:
                 self._news.clear()
@@ -223,6 +225,14 @@ def _asking() -> Iterator[None]:
         yield
     except ERRORS as error:
         raise LedgerAway(f"the ledger is away: {reason(error)}") from error
+
+
+def _still_wanted() -> None:
+    """Raises CancelledError where a cancellation was lost: on a connection that breaks in the same moment the
+    client raises that error instead, and a loop would go on for ever."""
+    task = asyncio.current_task()
+    if task and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _no_error(answer: Any) -> Any:

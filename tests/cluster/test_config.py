@@ -42,14 +42,27 @@ def test_the_shipped_file_is_the_default() -> None:
         ),
         ("[verifier]\nmodel = 'm'\n[verifier.ring]\ncores = [[0]]", "Value error, cores"),
         ("[verifier]\nmodel = 'm'\n[verifier.ring]\nschedule = 'shout'", "verifier.ring.schedule"),
+        ("[ledger]\nurl = 'http://h'", "ledger.url"),
+        ("[ledger]\nurl = 'redis://u:s3cret@h'", "ledger.url: Value error, holds a password"),
+        ("[ledger]\nurl = 'redis://h?password=s3cret'", "ledger.url: Value error, holds a password"),
+        ("[ledger]\nurl = 'redis://h?socket_timeout=9'", "ledger.url"),
+        ("[ledger]\nurl = 'redis://h/x'", "number of a database"),
+        ("[ledger]\nurl = 'redis://h:99999'", "ledger.url"),
+        ("[ledger]\nurl = 'unix://'", "ledger.url"),
+        ("[ledger]\nurl = 'redis://h'\npassword_file = '/f'\npassword_env = 'E'", "only one"),
+        ("[ledger]\npassword_env = 'E'", "need a url"),
+        ("[ledger]\nurl = 'redis://h'\ntls_ca = '/f'", "tls_ca: only with"),
+        ("[ledger]\nurl = 'rediss://h'\ntls_cert = '/f'", "both or none"),
+        ("[ledger]\npassword = 's3cret'", "ledger.password"),
         ("name = ", "cluster.toml"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, named: str) -> None:
     file = tmp_path / "cluster.toml"
     file.write_text(text)
-    with pytest.raises(ConfigError, match=named):
+    with pytest.raises(ConfigError, match=named) as raised:
         load_config(file)
+    assert "s3cret" not in str(raised.value)
 
 
 def test_models_of_different_vocabularies_are_no_pair(tmp_path: Path) -> None:
