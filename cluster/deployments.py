@@ -7,6 +7,7 @@ loop) and answers Serve's health checks. The roles find each other through the r
 import logging
 import os
 import threading
+import uuid
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
@@ -23,6 +24,7 @@ from ringroad.actors.gateway.config import Pair, Policies
 from ringroad.actors.gateway.server import Gateway
 from ringroad.actors.head.config import HeadConfig
 from ringroad.actors.hosting import run_role, run_router
+from ringroad.actors.ledger.store import open_ledger
 from ringroad.actors.role import Role
 from ringroad.actors.router.policies import LEARNED, offered
 from ringroad.actors.tokenizer import Tokenizer
@@ -189,7 +191,9 @@ class GatewayDeployment:
         )
         card = card_of(config)
         policies = Policies(config.router.policy.name, offered(card.threshold if card is not None else None))
-        self._gateway = Gateway(config.gateway, pair, tokenizer, AsyncSpoke(where), policies, version())
+        self._ledger = open_ledger(config.ledger, uuid.uuid4().hex)
+        link = AsyncSpoke(where)
+        self._gateway = Gateway(config.gateway, pair, tokenizer, link, policies, version(), self._ledger)
         await self._gateway.start()
 
     async def check_health(self) -> None:
@@ -198,6 +202,8 @@ class GatewayDeployment:
 
     async def __del__(self) -> None:
         await self._gateway.stop()
+        if self._ledger:
+            await self._ledger.close()
 
 
 def application(config: ClusterConfig) -> serve.Application:
