@@ -215,8 +215,8 @@ class RedisLedger:
 
 
 def open_ledger(config: LedgerConfig, gateway: str) -> RedisLedger | None:
-    """None where none is configured."""
-    return None if config.url == NONE else RedisLedger(config, gateway)
+    """None where none is configured; `cluster/embedded.py` has put a URL in the place of an empty one."""
+    return None if config.url in ("", NONE) else RedisLedger(config, gateway)
 
 
 @contextmanager
