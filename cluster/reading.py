@@ -138,6 +138,8 @@ class Reading:
         self._ids += ids
         self._characters += len(text)
         self._progress, self._tries = now, 0
+        if not again and text == event.text:
+            return event
         speakers = event.speakers[len(again) :]
         return Delta(text=text, token_ids=ids, offset=event.offset + len(again), speakers=speakers)
 

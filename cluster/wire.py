@@ -1,6 +1,6 @@
 """What both clients share: requests out, events and failures in. No connection."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TypedDict, Unpack
 
@@ -24,10 +24,17 @@ class Options(TypedDict, total=False):
     top_k: int | None
     top_p: float | None
     min_p: float | None
+    repetition_penalty: float | None
+    presence_penalty: float | None
+    frequency_penalty: float | None
+    logit_bias: Mapping[int, float]  # by token
     seed: int | None
     max_tokens: int | None
     stop: Sequence[str]
+    stop_token_ids: Sequence[int]
     ignore_eos: bool
+    min_tokens: int
+    echo: bool  # the first delta has the prompt
     draft_tokens: int | None
     policy: str | None
     threshold: float | None
@@ -79,11 +86,18 @@ def generate_request(prompt: Prompt, **options: Unpack[Options]) -> inference_pb
             top_k=options.get("top_k"),
             top_p=options.get("top_p"),
             min_p=options.get("min_p"),
+            repetition_penalty=options.get("repetition_penalty"),
+            presence_penalty=options.get("presence_penalty"),
+            frequency_penalty=options.get("frequency_penalty"),
+            logit_bias=options.get("logit_bias"),
             seed=options.get("seed"),
         ),
         max_tokens=options.get("max_tokens"),
         stop=options.get("stop", ()),
+        stop_token_ids=options.get("stop_token_ids", ()),
         ignore_eos=options.get("ignore_eos", False),
+        min_tokens=options.get("min_tokens", 0),
+        echo=options.get("echo", False),
         mode=_mode(options.get("mode")),
         speculation=_speculation(options.get("draft_tokens")),
         routing=_routing(options.get("policy"), options.get("threshold"), options.get("large_share")),

@@ -24,9 +24,9 @@ def shaped(
 ) -> Tensor:
     """Logits [vocabulary] of any float dtype, changed: a new [vocabulary] in fp32.
 
-    In this order: `bias` is added; a logit of `prompt` or `answer` is divided by `repetition` if it is above 0,
-    else multiplied; from that of a token that stands n times in `answer`, `frequency` * n and then `presence`
-    are taken; what is `barred` becomes -inf. Ids beyond the vocabulary are passed over.
+    In this order: `bias` is added; a logit of `prompt` or `answer` is divided by `repetition` if above 0,
+    else multiplied by it; from that of a token that stands n times in `answer`, `frequency` * n and then
+    `presence` are taken; what is `barred` becomes -inf. Ids beyond the vocabulary are passed over.
     """
     scores = logits.float().clone()
     if bias:

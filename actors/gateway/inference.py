@@ -78,7 +78,7 @@ class InferenceServicer:
         stops = stops_from(request)
         submit = await self._read(submit_from, request, self._peers.caches)
         self._peers.check(submit.mode)
-        record = Record(submit, stops, digest)
+        record = Record(submit, stops, digest, request.echo)
         recorded = bool(request.request_id) or request.resumable  # nobody could ask for another
         session = Session(record, self._offer.tokenizer, resumable=request.resumable, recorded=recorded)
         return self._sessions.open(session, patience)

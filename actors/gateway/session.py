@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ringroad.actors.gateway.text import StoppingText
+from ringroad.actors.gateway.text import text_of
 from ringroad.actors.gateway.transcript import Transcript
 from ringroad.actors.ledger.ledger import Ending, Part, Record
 from ringroad.actors.messages import Counts, Finish, Speaker, Submit
@@ -23,7 +23,7 @@ class Session:
         self.record = record
         self.resumable = resumable
         self.recorded = recorded
-        self.transcript = Transcript(StoppingText(tokenizer, record.stops) if record.stops else None)
+        self.transcript = Transcript(text_of(record, tokenizer) if record.stops else None)
         self.noted = 0  # tokens that the ledger was told of
         self.name = ""  # the router's for it; empty: no router has it
         self.cancelled: Finish | None = None  # why it is to end

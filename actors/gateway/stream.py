@@ -2,7 +2,7 @@
 
 from ringroad.actors.errors import InvalidField, Unavailable
 from ringroad.actors.gateway.answers import delta_of, final_of
-from ringroad.actors.gateway.text import StoppingText
+from ringroad.actors.gateway.text import text_of
 from ringroad.actors.ledger.ledger import Ending, Part, Record
 from ringroad.actors.messages import Finish, Speaker
 from ringroad.actors.tokenizer import Tokenizer
@@ -21,7 +21,8 @@ class Answer:
         """Raises InvalidField where no such token can be asked for."""
         self.have = 0  # tokens taken in
         self._record = record
-        self._text = StoppingText(tokenizer, record.stops)
+        self._tokenizer = tokenizer
+        self._text = text_of(record, tokenizer)
         self._next = next_offset  # of the next token to send
         self._begun = next_offset > 0
         self._tokens: list[int] = []  # not sent yet, and who spoke them
@@ -51,6 +52,10 @@ class Answer:
             return None
         text = self._text_before if holding else self._text_before + self._text_last
         delta = delta_of(text, self._tokens[:count], self._next, self._speakers[:count])
+        if self._record.echo and self._next == 0:
+            prompt = self._record.submit.prompt
+            delta.delta.prompt = self._tokenizer.decode(prompt)
+            delta.delta.prompt_token_ids.extend(prompt)
         self._tokens, self._speakers = self._tokens[count:], self._speakers[count:]
         self._text_before, self._text_last = "", self._text_last if holding else ""
         self._next += count

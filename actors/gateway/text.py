@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from ringroad.actors.ledger.ledger import Record
 from ringroad.actors.tokenizer import TextStream, Tokenizer
 
 
@@ -14,6 +15,12 @@ class Piece(NamedTuple):
     stopped: bool
 
 
+def text_of(record: Record, tokenizer: Tokenizer) -> "StoppingText":
+    """The text of a request's answer."""
+    shaping = record.submit.sampling.shaping
+    return StoppingText(tokenizer, record.stops, record.submit.ends, shaping.least if shaping else 0)
+
+
 class StoppingText:
     """A text stream that ends just before the first of some strings.
 
@@ -21,8 +28,13 @@ class StoppingText:
     still become a stop string is held back.
     """
 
-    def __init__(self, tokenizer: Tokenizer, stops: Sequence[str]) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, stops: Sequence[str], ends: Sequence[int] = (), least: int = 0
+    ) -> None:
+        """ends: tokens that end a text, no part of it. least: tokens at first in which no stop counts."""
         self._stream = TextStream(tokenizer)
+        self._ends = frozenset(token for token in ends if tokenizer.bytes_of(token))
+        self._free = least  # tokens that are yet to pass
         self._stops = stops
         self._reach = max(map(len, stops), default=1) - 1  # a stop string's beginning is at most this long
         self._held = ""
@@ -36,10 +48,12 @@ class StoppingText:
     def push(self, tokens: Sequence[int]) -> Piece:
         """What these tokens add."""
         if not self._stops:
-            return Piece(self._stream.push(tokens), len(tokens), False)
+            return Piece(self._spoken(tokens), len(tokens), False)
         text = ""
         for n, token in enumerate(tokens, start=1):  # one by one: the token that completes a stop is the last
-            added, stopped = self._scan(self._stream.push((token,)))
+            added = self._spoken((token,))
+            self._free -= 1
+            added, stopped = (added, False) if self._free >= 0 else self._scan(added)
             text += added
             if stopped:
                 return Piece(text, n, True)
@@ -51,6 +65,10 @@ class StoppingText:
             return Piece("", 0, True)
         added, stopped = self._scan(self._stream.finish())
         return Piece(added if stopped else added + self._held, 0, stopped)
+
+    def _spoken(self, tokens: Sequence[int]) -> str:
+        heard = [token for token in tokens if token not in self._ends] if self._ends else tokens
+        return self._stream.push(heard)
 
     def _scan(self, added: str) -> tuple[str, bool]:
         text = self._held + added

@@ -1,6 +1,5 @@
 """From protobuf requests to messages. What cannot be honoured is refused here, by the name of its field."""
 
-import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +8,8 @@ from ringroad.actors.errors import InvalidField
 from ringroad.actors.gateway.config import Pair, Policies
 from ringroad.actors.gateway.naming import request_id_of
 from ringroad.actors.gateway.peers import Bound
-from ringroad.actors.messages import Mode, Policy, Sampling, Submit
+from ringroad.actors.gateway.sampling import ends_from, held_back, sampling_from
+from ringroad.actors.messages import Mode, Policy, Submit
 from ringroad.actors.router.policies import RULES, Scope
 from ringroad.actors.tokenizer import Tokenizer
 from ringroad.v1 import inference_pb2
@@ -17,7 +17,6 @@ from ringroad.v1 import inference_pb2
 MAX_STOPS = 16
 MAX_STOP_CHARACTERS = 256
 MAX_DRAFT_TOKENS = 16
-MAX_TEMPERATURE = 10.0
 MAX_THRESHOLD = 2.0  # all above 1 mean the same
 _ROLES = ("system", "user", "assistant")
 
@@ -53,19 +52,21 @@ def submit_from(
     _check_model(request.model, offer)
     mode = _mode(request.mode, offer)
     request_id = request_id_of(request)
-    sampling = _sampling(request.sampling, offer)
+    sampling = sampling_from(request.sampling, offer.pair.vocabulary)
+    ends = ends_from(request, offer.tokenizer.ends, offer.pair.vocabulary)
     draft_tokens = _draft_tokens(request, mode)
     policy = _policy(request, mode, offer)
     if request.HasField("max_tokens") and request.max_tokens == 0:
         raise InvalidField("max_tokens", "must be at least 1")
     source, prompt = _prompt(request, offer)
+    max_tokens = _max_tokens(request, source, len(prompt), offer, caches(mode))
     return Submit(
         session=request_id,
         prompt=prompt,
-        max_tokens=_max_tokens(request, source, len(prompt), offer, caches(mode)),
+        max_tokens=max_tokens,
         mode=mode,
-        sampling=sampling,
-        ends=[] if request.ignore_eos else offer.tokenizer.ends,
+        sampling=held_back(sampling, request.min_tokens, ends, len(prompt), max_tokens),
+        ends=ends,
         draft_tokens=draft_tokens,
         policy=policy,
         breaks=_breaks(mode, policy, offer),
@@ -104,24 +105,6 @@ def _mode(number: int, offer: Offer) -> Mode:
     if mode not in offer.pair.modes:
         raise InvalidField("mode", f"{mode} needs a small model, and {offer.pair.name!r} has none")
     return mode
-
-
-def _sampling(sampling: inference_pb2.Sampling, offer: Offer) -> Sampling:
-    top_p = sampling.top_p if sampling.HasField("top_p") else 1.0
-    # Written so that NaN, of which every comparison is false, is refused as well.
-    if not 0 <= sampling.temperature <= MAX_TEMPERATURE:
-        raise InvalidField("sampling.temperature", f"must be from 0 to {MAX_TEMPERATURE:g}")
-    if not 0 < top_p <= 1:
-        raise InvalidField("sampling.top_p", "must be above 0 and at most 1")
-    if not 0 <= sampling.min_p <= 1:
-        raise InvalidField("sampling.min_p", "must be from 0 to 1")
-    return Sampling(
-        seed=sampling.seed if sampling.HasField("seed") else secrets.randbits(64),
-        temperature=sampling.temperature,
-        top_k=min(sampling.top_k, offer.pair.vocabulary),
-        top_p=top_p,
-        min_p=sampling.min_p,
-    )
 
 
 def _draft_tokens(request: inference_pb2.GenerateRequest, mode: Mode) -> int | None:

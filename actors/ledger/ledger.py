@@ -24,6 +24,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     submit: Submit  # under the client's name for it, with the seed that was drawn and nothing committed
     stops: list[str]
     digest: bytes  # of the client's own message: the same name with another is another request
+    echo: bool = False  # whether the prompt is sent as well
 
 
 class Ending(msgspec.Struct, frozen=True, array_like=True):

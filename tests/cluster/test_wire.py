@@ -11,7 +11,7 @@ from ringroad.v1.inference_pb2 import TokenIds
 
 def test_a_request_holds_what_was_asked_for_and_nothing_else() -> None:
     assert generate_request("hi") == inference_pb2.GenerateRequest(
-        prompt="hi", sampling=inference_pb2.Sampling()
+        prompt="hi", sampling=inference_pb2.Sampling(), resumable=True
     )
     bare = generate_request("hi", mode=None, draft_tokens=None, policy=None, threshold=None, large_share=None)
     assert bare == generate_request("hi")
@@ -27,22 +27,43 @@ def test_every_option_reaches_its_field() -> None:
         top_k=1,
         top_p=0.25,
         min_p=0.125,
+        repetition_penalty=1.5,
+        presence_penalty=0.5,
+        frequency_penalty=-0.5,
+        logit_bias={5: -100.0, 6: 0.5},
         seed=2**64 - 1,
         max_tokens=7,
+        min_tokens=3,
         stop=["a", "b"],
+        stop_token_ids=[4, 2],
         ignore_eos=True,
+        echo=True,
         draft_tokens=0,
         policy="margin",
         threshold=0.75,
         request_id="me",
+        resumable=False,
     )
     assert request == inference_pb2.GenerateRequest(
         model="pair",
         chat=inference_pb2.Chat(messages=[inference_pb2.ChatMessage(role="user", content="hi")]),
-        sampling=inference_pb2.Sampling(temperature=0.5, top_k=1, top_p=0.25, min_p=0.125, seed=2**64 - 1),
+        sampling=inference_pb2.Sampling(
+            temperature=0.5,
+            top_k=1,
+            top_p=0.25,
+            min_p=0.125,
+            seed=2**64 - 1,
+            repetition_penalty=1.5,
+            presence_penalty=0.5,
+            frequency_penalty=-0.5,
+            logit_bias={5: -100.0, 6: 0.5},
+        ),
         max_tokens=7,
+        min_tokens=3,
         stop=["a", "b"],
+        stop_token_ids=[4, 2],
         ignore_eos=True,
+        echo=True,
         mode=inference_pb2.MODE_ROUTED,
         speculation=inference_pb2.Speculation(draft_tokens=0),
         routing=inference_pb2.Routing(policy="margin", threshold=0.75),

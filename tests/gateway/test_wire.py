@@ -6,7 +6,7 @@ from typing import Any
 import grpc
 import pytest
 
-from ringroad.actors.messages import Mode, Policy, Sampling
+from ringroad.actors.messages import Mode, Policy, Sampling, Shaping
 from ringroad.v1 import inference_pb2
 from ringroad.v1.inference_pb2 import MODE_LARGE, MODE_ROUTED, MODE_SMALL, MODE_SPECULATIVE, GenerateRequest
 
@@ -49,6 +49,12 @@ def turns(*turns: tuple[str, str]) -> dict[str, Any]:
         ("stop", {"prompt": "hi", "stop": ["x"] * 17}),
         ("stop[1]", {"prompt": "hi", "stop": ["x", ""]}),
         ("stop[0]", {"prompt": "hi", "stop": ["x" * 257]}),
+        ("stop_token_ids", {"prompt": "hi", "stop_token_ids": [1] * 65}),
+        ("stop_token_ids[1]", {"prompt": "hi", "stop_token_ids": [1, 261]}),
+        ("min_tokens", {"prompt": "hi", "max_tokens": 4, "min_tokens": 5}),
+        ("min_tokens", {"prompt": "hi", "min_tokens": 17}),
+        ("sampling.logit_bias", {"prompt": "hi", "sampling": {"logit_bias": dict.fromkeys(range(301), 0)}}),
+        ("sampling.logit_bias[261]", {"prompt": "hi", "sampling": {"logit_bias": {261: 1}}}),
         ("speculation.draft_tokens", {"prompt": "hi", "speculation": {"draft_tokens": 17}}),
         (
             "speculation.draft_tokens",
@@ -75,6 +81,9 @@ def turns(*turns: tuple[str, str]) -> dict[str, Any]:
             "temperature": [-0.1, 10.5, math.nan, math.inf, -math.inf],
             "top_p": [0.0, -0.1, 1.5, math.nan, math.inf],
             "min_p": [-0.1, 1.5, math.nan, -math.inf],
+            "repetition_penalty": [0.0, -1.0, 10.5, math.nan, math.inf],
+            "presence_penalty": [-2.5, 2.5, math.nan, math.inf],
+            "frequency_penalty": [-2.5, 2.5, math.nan, -math.inf],
         }.items()
         for value in values
     ]
@@ -85,6 +94,10 @@ def turns(*turns: tuple[str, str]) -> dict[str, Any]:
             "large_share": [-0.1, 1.1, math.nan, math.inf],
         }.items()
         for value in values
+    ]
+    + [
+        ("sampling.logit_bias[7]", {"prompt": "hi", "sampling": {"logit_bias": {7: value}}})
+        for value in (-100.5, 101, math.nan, math.inf)
     ],
 )
 async def test_a_bad_request_names_its_field(
@@ -242,6 +255,47 @@ async def test_unset_sampling_is_the_likeliest_token(serving: Any) -> None:
         call = served.inference.Generate(asked)
         submit = await served.router.submitted()
         assert submit.sampling == Sampling(seed=0, top_k=261)
+        call.cancel()
+
+
+async def test_what_shapes_a_text_reaches_the_router(serving: Any) -> None:
+    asked = GenerateRequest(
+        prompt="hi",
+        sampling={
+            "seed": 1,
+            "repetition_penalty": 1.5,
+            "presence_penalty": -0.5,
+            "frequency_penalty": 0.25,
+            "logit_bias": {9: 100, 5: -1},
+        },
+        stop_token_ids=[7, 257],
+        min_tokens=16,
+    )
+    async with serving() as served:
+        call = served.inference.Generate(asked)
+        submit = await served.router.submitted()
+        assert submit.ends == [257, 258, 7]
+        expected = Shaping(2, ((5, -1.0), (9, 100.0)), 1.5, -0.5, 0.25, 16, (257, 258, 7))
+        assert submit.sampling == Sampling(1, shaping=expected)
+        call.cancel()
+
+
+@pytest.mark.parametrize(
+    ("asked", "ends", "shaping"),
+    [
+        ({"sampling": {"repetition_penalty": 1, "presence_penalty": 0}}, [257, 258], None),
+        ({"sampling": {"logit_bias": {3: 1}}}, [257, 258], Shaping(2, ((3, 1.0),), late=(257, 258))),
+        ({"ignore_eos": True, "min_tokens": 2}, [], Shaping(2, least=2)),
+        ({"ignore_eos": True, "stop_token_ids": [3, 3]}, [3], None),
+    ],
+)
+async def test_logits_are_changed_where_something_asks_for_it(
+    serving: Any, asked: dict[str, Any], ends: list[int], shaping: Shaping | None
+) -> None:
+    async with serving() as served:
+        call = served.inference.Generate(GenerateRequest(prompt="hi", **asked))
+        submit = await served.router.submitted()
+        assert (submit.ends, submit.sampling.shaping) == (ends, shaping)
         call.cancel()
 
 
