@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ringroad.kernels import native
 from ringroad.kernels.layers import rms_norm
 from ringroad.kernels.linear import TOGETHER, pack
 
@@ -84,13 +85,30 @@ class Head:
         self._norm = tensors["norm"].float()
         # As many outputs as the packing keeps together; the first is meant.
         self._out = pack(_padded(tensors["out.weight"]), _padded(tensors["out.bias"]), "bf16")
+        self._native = self._in_c(tensors["in.weight"].shape[1] - TOPS - self._token.shape[1])
 
     def doubts(self, seen: Sight) -> Tensor:
         """[rows] fp32 in [0, 1]."""
+        if self._native is not None:
+            return self._native.doubts(seen.hidden, seen.tops, seen.tokens)
         rows = self._in(inputs(seen, self._token))
         for norm, up, down in self._blocks:
             rows = rows + down(torch.relu(up(rms_norm(rows, norm, EPS))))
         return torch.sigmoid(self._out(rms_norm(rows, self._norm, EPS))[:, 0].double()).float().cpu()
+
+    def _in_c(self, width: int) -> native.NativeHead | None:
+        """The same as one call, where the kernels take all of its layers."""
+        first, out = self._in, self._out
+        blocks = [
+            (norm, up, down)
+            for norm, up, down in self._blocks
+            if isinstance(up, native.Packed) and isinstance(down, native.Packed)
+        ]
+        if len(blocks) < len(self._blocks) or not blocks:
+            return None
+        if not (isinstance(first, native.Packed) and isinstance(out, native.Packed)):
+            return None
+        return native.NativeHead(self._token, first, blocks, self._norm, out, (width, TOPS), EPS)
 
 
 def inputs(seen: Sight, token: Tensor) -> Tensor:

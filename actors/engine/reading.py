@@ -45,6 +45,8 @@ class Rows:
         """With what a head says of those that want it, all in one call."""
         if self.sight is None or not any(wanted):
             return self
+        if all(wanted):
+            return replace(self, doubts=head.doubts(self.sight).tolist())
         rows = [row for row, each in enumerate(wanted) if each]
         said = dict(zip(rows, head.doubts(self.sight.rows(rows)).tolist(), strict=True))
         return replace(self, doubts=[said.get(row, 0.0) for row in range(len(wanted))])

@@ -60,6 +60,31 @@ class Decoder(ctypes.Structure):
     )
 
 
+class Block(ctypes.Structure):
+    """As native.h has it."""
+
+    _fields_ = (("norm", _pointer), ("up", Linear), ("down", Linear))
+
+
+class Head(ctypes.Structure):
+    """As native.h has it."""
+
+    _fields_ = (
+        ("width", _int),
+        ("tops", _int),
+        ("buckets", _int),
+        ("narrow", _int),
+        ("wide", _int),
+        ("count", _int),
+        ("eps", ctypes.c_float),
+        ("tokens", _pointer),
+        ("in_", Linear),
+        ("blocks", ctypes.POINTER(Block)),
+        ("norm", _pointer),
+        ("out", Linear),
+    )
+
+
 @cache
 def library() -> ctypes.CDLL | None:
     """The C functions; None where they were not built, or this processor cannot run them."""
@@ -72,6 +97,7 @@ def library() -> ctypes.CDLL | None:
     found.forward.argtypes = (
         ctypes.POINTER(Decoder), _int, _pointer, _pointer, _pointer, _int, ctypes.c_uint
     )  # fmt: skip
+    found.doubts.argtypes = (ctypes.POINTER(Head), *[_pointer] * 4, _int, ctypes.c_uint)
     found.survey.argtypes = (_pointer, *[_int] * 3, *[_pointer] * 4, ctypes.c_uint)
     found.survey.restype = None
     key = (ctypes.c_uint64,) * 3

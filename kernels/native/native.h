@@ -41,6 +41,23 @@ typedef struct {
     const Layer *layers;
 } Decoder;
 
+typedef struct {
+    const float *norm;
+    Linear up, down;
+} Block;
+
+/* The learned token router: see kernels/head.py. */
+typedef struct {
+    int64_t width, tops, buckets, narrow; /* hidden states, their highest logits, and embeddings of tokens */
+    int64_t wide, count;                  /* of `blocks`, outputs of their `up`, and how many there are */
+    float eps;
+    const bf16 *tokens; /* [buckets, narrow] */
+    Linear in;
+    const Block *blocks;
+    const float *norm;
+    Linear out; /* of its outputs the first is meant */
+} Head;
+
 /* A new token: where its key and value go, and which keys it sees: a prefix of its session's places,
  * then single places behind it (its ancestors in a tree, and itself). */
 typedef struct {
@@ -75,3 +92,8 @@ void attend(const Decoder *model, int64_t depth, bf16 *to, const bf16 *qkv, cons
  * -1 where there is no memory. */
 int forward(const Decoder *model, int64_t depth, bf16 *to, bf16 *stream, const Row *rows, int64_t count,
             unsigned threads);
+
+/* to [rows] in [0, 1] = how much it matters if the small model speaks `tokens` [rows], of hidden states
+ * [rows, width] and its highest logits [rows, tops], falling. Returns 0, or -1 where there is no memory. */
+int doubts(const Head *head, float *to, const bf16 *hidden, const float *tops, const int64_t *tokens, int64_t rows,
+           unsigned threads);

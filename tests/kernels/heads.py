@@ -8,7 +8,9 @@ from ringroad.kernels.head import TOPS, Sight
 NARROW, INNER, WIDE, BUCKETS = 32, 64, 128, 50
 
 
-def tensors(width: int, blocks: int = 2, seed: int = 0, scale: float = 0.2) -> dict[str, Tensor]:
+def tensors(
+    width: int, blocks: int = 2, seed: int = 0, scale: float = 0.2, inner: int = INNER
+) -> dict[str, Tensor]:
     """A head for hidden states of a width, small enough that its doubts spread over [0, 1]."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -17,10 +19,10 @@ def tensors(width: int, blocks: int = 2, seed: int = 0, scale: float = 0.2) -> d
 
     found = {
         "token": some(BUCKETS, NARROW),
-        "in.weight": some(INNER, width + TOPS + NARROW),
-        "in.bias": some(INNER),
-        "norm": 1.0 + some(INNER),
-        "out.weight": some(1, INNER),
+        "in.weight": some(inner, width + TOPS + NARROW),
+        "in.bias": some(inner),
+        "norm": 1.0 + some(inner),
+        "out.weight": some(1, inner),
         "out.bias": some(1),
     }
     # What rows differ by: far tops fall alike, and would drown the rest.
@@ -28,11 +30,11 @@ def tensors(width: int, blocks: int = 2, seed: int = 0, scale: float = 0.2) -> d
     found["out.weight"] *= 3.0
     for n in range(blocks):
         found |= {
-            f"blocks.{n}.norm": 1.0 + some(INNER),
-            f"blocks.{n}.up.weight": some(WIDE, INNER),
+            f"blocks.{n}.norm": 1.0 + some(inner),
+            f"blocks.{n}.up.weight": some(WIDE, inner),
             f"blocks.{n}.up.bias": some(WIDE),
-            f"blocks.{n}.down.weight": some(INNER, WIDE),
-            f"blocks.{n}.down.bias": some(INNER),
+            f"blocks.{n}.down.weight": some(inner, WIDE),
+            f"blocks.{n}.down.bias": some(inner),
         }
     return found
 

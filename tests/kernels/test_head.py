@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ringroad.kernels.head import EPS, TOPS, Head, Sight, together, unpack
+from ringroad.kernels.native import library
 from tests.kernels.heads import BUCKETS, sight, tensors
 
 WIDTH = 64
@@ -42,6 +43,18 @@ def test_a_row_has_the_same_bits_in_any_company(native: bool, monkeypatch: pytes
     whole = head.doubts(seen)
     for rows in (slice(0, 1), slice(36, 37), slice(3, 5), slice(1, 17), [5, 2, 36]):
         assert torch.equal(head.doubts(seen.rows(rows)), whole[rows])
+
+
+@pytest.mark.skipif(library() is None, reason="no AVX-512 bf16, or the kernels were not built")
+@pytest.mark.parametrize(("inner", "blocks"), [(64, 2), (256, 2), (512, 1)])
+def test_one_call_of_c_says_the_same_to_the_last_bit(
+    inner: int, blocks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights, seen = tensors(WIDTH, blocks, inner=inner), sight(700, WIDTH, seed=5)
+    found = Head(weights).doubts(seen)
+    monkeypatch.setattr(Head, "_in_c", lambda self, width: None)
+    assert torch.equal(found, Head(weights).doubts(seen))
+    assert len(found.unique()) > 100
 
 
 @pytest.mark.parametrize("rows", [1, 7])

@@ -183,8 +183,8 @@ def test_features_are_margin_and_entropy() -> None:
         assert float(seen_entropy) == pytest.approx(-sum(q * math.log(q) for q in p), abs=1e-5)
 
 
-@pytest.mark.parametrize("size", [1, 5, 15, 16, 17, 48, 333])
-@pytest.mark.parametrize("k", [1, 2, 9, 40])
+@pytest.mark.parametrize("size", [1, 5, 15, 16, 17, 48, 333, 5003])
+@pytest.mark.parametrize("k", [1, 2, 9, 40, 100, 300])
 @pytest.mark.parametrize("ties", [False, True])
 def test_a_survey_names_the_best_in_order(size: int, k: int, ties: bool) -> None:
     """Of equals the lowest first; also in what is left over from whole registers."""
