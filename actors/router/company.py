@@ -1,9 +1,10 @@
-"""Who is judged together.
+"""Who is asked together.
 
 Where drafter and verifier compute on the same cores or device, a consult that goes ahead slows the
 drafts of others down, and theirs need a pass of their own later, which costs little less than one for
 all. So sessions there wait for each other: each for one draft of every other at most, and not for one
-that takes unusually long.
+that takes unusually long. In mode `routed` a draft that stands is followed by another; that one waits in turn
+while others of its company are judged, since they would find nobody to draft with when they come back.
 
 A session that verifiers may die of is judged alone: nobody is blamed for another.
 """
@@ -12,25 +13,36 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from ringroad.actors.messages import Mode
 from ringroad.actors.router.members import Address, Peer, Running
+from ringroad.actors.router.policies import Scope
 from ringroad.actors.router.state import DRAFTER, VERIFIER
 
 Peers = Mapping[Address, Peer]
-PATIENCE = 1.0  # seconds; a draft takes less, unless its drafter hangs
+Company = tuple[Address, Address]
+PATIENCE = 1.0  # seconds; an answer takes less, unless a role hangs
 
 
 def sendable(waiting: Collection[str], running: Mapping[str, Running], peers: Peers, now: float) -> list[str]:
-    """Of sessions whose consults wait, those that need wait for nobody; `now` in seconds."""
+    """Of sessions whose questions wait, those that need wait for nobody; `now` in seconds."""
     if not waiting:
         return []
-    inside = [each for name, each in running.items() if each.state.asked == VERIFIER and name not in waiting]
-    return _apart(_drafted(waiting, running, peers, now), inside, running)
+    asked = {name: each.state.asked for name, each in running.items()}
+    sent = [name for name in running if name not in waiting]
+    under_way = [name for name in sent if now - running[name].asked < PATIENCE]
 
+    def companies(names: Iterable[str], role: str) -> set[Company]:
+        """Of those who soon have an answer of a role."""
+        soon = [running[name] for name in names if asked[name] == role and running[name].state.soon]
+        return {each for one in soon if (each := _company(one, peers)) is not None}
 
-def _drafted(names: Iterable[str], running: Mapping[str, Running], peers: Peers, now: float) -> list[str]:
-    """Those of whose company nobody drafts any more."""
-    young = (each for each in running.values() if each.state.drafts and now - each.drafted < PATIENCE)
-    drafting = {_company(each, peers) for each in young} - {None}
-    return [name for name in names if _company(running[name], peers) not in drafting]
+    drafts, consults = ([name for name in waiting if asked[name] == role] for role in (DRAFTER, VERIFIER))
+    at_once = [name for name in drafts if running[name].state.mode is not Mode.ROUTED]
+    drafting = companies([*under_way, *at_once], DRAFTER)
+    drafted = [name for name in consults if _company(running[name], peers) not in drafting]
+    judged = _apart(drafted, [running[name] for name in sent if asked[name] == VERIFIER], running)
+    held = {_company(running[name], peers) for name in consults if name not in judged}
+    judging = companies([*under_way, *judged], VERIFIER) | (held - {None})
+    in_turn = [name for name in drafts if _company(running[name], peers) not in judging]
+    return [*at_once, *judged, *(name for name in in_turn if name not in at_once)]
 
 
 def _apart(names: Sequence[str], inside: Iterable[Running], running: Mapping[str, Running]) -> list[str]:
@@ -47,9 +59,11 @@ def _apart(names: Sequence[str], inside: Iterable[Running], running: Mapping[str
     return [name for name in names if free(name)]
 
 
-def _company(running: Running, peers: Peers) -> tuple[Address, Address] | None:
-    """The drafter and the verifier of a session that speculates, if these take turns in one place."""
-    drafter, verifier = running.at[DRAFTER], running.at[VERIFIER]
-    if running.state.mode is not Mode.SPECULATIVE or drafter is None or verifier is None:
+def _company(running: Running, peers: Peers) -> Company | None:
+    """The drafter and the verifier of a session that needs both token by token, if these take turns in one
+    place."""
+    drafter, verifier, state = running.at[DRAFTER], running.at[VERIFIER], running.state
+    both = state.mode in (Mode.SPECULATIVE, Mode.ROUTED) and state.scope is Scope.TOKEN
+    if not both or drafter is None or verifier is None:
         return None
     return (drafter, verifier) if peers[drafter].shares(peers[verifier]) else None

@@ -43,7 +43,7 @@ class Running:
     sampling: Sampling
     at: dict[str, Address | None]
     pace: Pace | None  # where the budget is the router's to choose
-    drafted: float = 0.0  # when its drafter was asked last, in seconds on the caller's clock
+    asked: float = 0.0  # when a role was asked last, in seconds on the caller's clock
     successors: list[list[int]] = field(default_factory=list)  # of the last verdict, for the drafter
 
     @property

@@ -63,7 +63,7 @@ class Router:
         self._gateways: dict[Address, float] = {}  # when each was last heard
         self._running: dict[str, Running] = {}
         self._now = 0.0  # of the message in hand
-        self._waiting: dict[str, Consult] = {}  # consults about to be sent, by session
+        self._waiting: dict[str, Draft | Consult] = {}  # questions about to be sent, by session
         self._rulings = Rulings(send)
         self._allowance = Allowance(config, self._peers, self._running)
 
@@ -79,7 +79,7 @@ class Router:
         self._now = now
         for message in messages:
             self._act(sender, message)
-        self._send_consults()
+        self._send_questions()
 
     def tick(self, now: float) -> None:
         """Takes peers that have been silent too long for dead, and tells gateways who is there."""
@@ -90,14 +90,14 @@ class Router:
                 self.lose(address)
         for proposal in self._rulings.overdue(now):
             self._take(proposal)
-        self._send_consults()
+        self._send_questions()
         for gateway in self._gateways:
             self._send(gateway, self.roster())
 
     def lose(self, address: Address) -> None:
         """A peer or gateway is gone: its sessions move, or end with it."""
         self._leave(address)
-        self._send_consults()
+        self._send_questions()
 
     def roster(self) -> Roster:
         """Who is there."""
@@ -140,7 +140,7 @@ class Router:
         for proposal in self._rulings.lost(address):
             self._take(proposal)
         for name in sorted(peer.sessions):  # the same whatever hashes are
-            idle = role == VERIFIER and self._waiting.pop(name, None) is not None
+            idle = self._running[name].state.asked == role and self._waiting.pop(name, None) is not None
             self._send(address, Close(name))  # should it only have been silent
             other = self._peers.least_busy(role)
             self._running[name].at[role] = other
@@ -243,8 +243,7 @@ class Router:
                 state, tokens = running.state, running.tokens[base:]
                 rest = running.successors, self._outcomes(name, running, len(tokens)), list(state.stops)
                 draft = Draft(name, epoch, base, tokens, budget, until, state.judged, *rest)
-                running.drafted = self._now
-                self._tell(running, DRAFTER, self._rulings.drafted(draft, state.length))
+                self._waiting[name] = self._rulings.drafted(draft, state.length)
             case events.AskVerdict(epoch, base, guesses, parents, trusted):
                 tokens = running.tokens[base:]
                 drafter, verifier = self._peers.pair(running)
@@ -284,10 +283,12 @@ class Router:
             return 0  # whoever works ahead there takes the verdict's time
         return verifier.foresight.drafted(name, unread, self._now)
 
-    def _send_consults(self) -> None:
+    def _send_questions(self) -> None:
         """Those that wait for nobody."""
         for name in sendable(self._waiting, self._running, self._peers, self._now):
-            self._tell(self._running[name], VERIFIER, self._waiting.pop(name))
+            running, question = self._running[name], self._waiting.pop(name)
+            running.asked = self._now
+            self._tell(running, DRAFTER if isinstance(question, Draft) else VERIFIER, question)
 
     def _tell(self, running: Running, role: str, message: Message) -> None:
         if (address := running.at[role]) is not None:

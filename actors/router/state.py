@@ -8,7 +8,7 @@ from ringroad.actors.router.policies import RULES, Scope
 
 DRAFTER, VERIFIER, HEAD = "drafter", "verifier", "head"
 NOTHING = Counts()
-SOON = 32  # tokens that a drafter reads in a pass or two
+SOON = 32  # tokens that are read in a pass or two
 
 
 class Peer(msgspec.Struct, frozen=True):
@@ -71,9 +71,9 @@ class State(msgspec.Struct, frozen=True):
         return left if self.scope is not Scope.TOKEN else min(self.budget, left)
 
     @property
-    def drafts(self) -> bool:
-        """Whether guesses are being made that are there soon: the drafter has no prompt to read first."""
-        return self.asked == DRAFTER and self.length - (self.drafter.has or 0) <= SOON
+    def soon(self) -> bool:
+        """Whether an answer is there soon, once it is asked for: nobody has a prompt to read first."""
+        return self.asked is not None and self.length - (self.peer(self.asked).has or 0) <= SOON
 
     @property
     def suspect(self) -> bool:

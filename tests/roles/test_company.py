@@ -1,72 +1,8 @@
 """Which consults the hub holds back until others of the same company have drafted."""
 
-from ringroad.actors.messages import (
-    Cancel,
-    Close,
-    Consult,
-    Draft,
-    Hello,
-    Message,
-    Mode,
-    Open,
-    Proposal,
-    Sampling,
-    Submit,
-    Verdict,
-)
+from ringroad.actors.messages import Cancel, Close, Consult, Hello, Mode, Open
 from ringroad.actors.router.company import PATIENCE
-from ringroad.actors.router.config import RouterConfig
-from ringroad.actors.router.router import Router
-
-GATE, DRAFT, JUDGE = b"gate", b"draft", b"judge"
-SHARED = ["host core 0", "host core 1"]
-
-
-class Hub:
-    """A router whose drafter and verifier answer when they are told to."""
-
-    def __init__(self, *sessions: str, drafter: list[str] = SHARED, verifier: list[str] = SHARED) -> None:
-        """The sessions have read their prompts and have one token."""
-        self.sent: list[tuple[bytes, Message]] = []
-        self.now = 0.0
-        self.router = Router(RouterConfig(until=None), lambda to, message: self.sent.append((to, message)))
-        self.hears(DRAFT, Hello("drafter", place=drafter))
-        self.hears(JUDGE, Hello("verifier", place=verifier))
-        self.drafts: dict[str, Draft] = {}
-        for turn in (self.begin, self.propose, self.judge):
-            for name in sessions:
-                turn(name)
-
-    def hears(self, sender: bytes, *messages: Message) -> None:
-        self.router.receive_all(sender, messages, self.now)
-        for to, each in self.sent:
-            if to == DRAFT and isinstance(each, Draft):
-                self.drafts[each.session] = each
-
-    def begin(self, name: str, mode: Mode = Mode.SPECULATIVE, prompt: int = 40, budget: int = 2) -> None:
-        self.hears(GATE, Submit(name, [1] * prompt, 30, mode, Sampling(), draft_tokens=budget))
-
-    def propose(self, name: str) -> None:
-        draft = self.drafts[name]
-        self.hears(DRAFT, Proposal(name, draft.epoch, draft.base + len(draft.tokens), [5, 6], []))
-
-    def judge(self, *names: str) -> None:
-        self.hears(JUDGE, *map(self.verdict, names))
-
-    def verdict(self, name: str) -> Verdict:
-        """That all guesses stay."""
-        consult = next(each for each in reversed(self.consults()) if each.session == name)
-        length = consult.base + len(consult.tokens)
-        return Verdict(name, consult.epoch, length, list(range(len(consult.guesses))), 7)
-
-    def consults(self) -> list[Consult]:
-        return [each for to, each in self.sent if to == JUDGE and isinstance(each, Consult)]
-
-    def asked(self) -> list[str]:
-        """The sessions that the verifier was asked about since."""
-        found = [each.session for each in self.consults()]
-        self.sent.clear()
-        return found
+from tests.roles.company import DRAFT, GATE, JUDGE, SHARED, Hub
 
 
 def test_sessions_of_one_place_are_judged_together() -> None:
