@@ -2,10 +2,11 @@
 
     python bench/routing_speed.py [--thresholds X ...] [--batches 6] [--tokens 128]
 
-Modes take turns batch by batch through one cluster, greedy, on prompts of the final sets: `large`,
-`small`, `speculative`, and `routed` by the learned head at --thresholds. Texts end where they end, so rates
-are taken while all of a batch run. The head is timed in one process: the small model's step with and
-without it, taking turns.
+`routed` by the learned head at --thresholds, then other modes, each takes turns with `large` batch by batch
+through a cluster of their own, greedy, on prompts of the final sets. Both models have read a batch's prompts
+before its turn: else who comes first would pay for them, and `routed` in the middle of its text. Texts end
+where they end, so rates are taken while all of a batch run. The head is timed in one process: the small
+model's step with and without it, taking turns.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from typing import Any
 
 import torch
 from harness import LOCAL, RESULTS, cluster, console, heading, write
-from ways import Ask, Runs, batches, full_ratio, measure, over_grpc, ratio
+from ways import Ask, Batch, Run, Runs, batches, full_ratio, measure, over_grpc, ratio
 
 from ringroad.actors.engine.engine import Work
 from ringroad.actors.head.file import read
@@ -30,6 +31,7 @@ from ringroad.cluster.heads import located, with_head
 from ringroad.cluster.roles import engine
 from ringroad.cluster.training.tasks import tasks
 from ringroad.kernels.head import Head
+from ringroad.v1.inference_pb2 import TokenIds
 
 ROUNDS = 200  # of a step with and without the head
 
@@ -39,6 +41,18 @@ def prompts(client: Client, count: int) -> list[list[int]]:
     chosen = tasks("final", 3)
     random.Random(0).shuffle(chosen)
     return [list(client.tokenize(user(task.question)).token_ids) for task in chosen[:count]]
+
+
+def read_beforehand(client: Client, ask: Ask) -> Ask:
+    """The same, once both models have read the prompts."""
+
+    def answer(batch: Batch) -> Run:
+        for prompt in batch.prompts:
+            for mode in ("large", "small"):
+                list(client.generate(TokenIds(ids=prompt), mode=mode, max_tokens=1))
+        return ask(batch)
+
+    return answer
 
 
 def rates(runs: Runs, size: int) -> dict[str, Any]:
@@ -88,6 +102,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", type=Path, default=LOCAL)
     parser.add_argument("--thresholds", type=float, nargs="+", help="of the head; without them, its own")
+    parser.add_argument("--also", nargs="*", default=["speculative", "small"], help="other modes to measure")
     parser.add_argument("--batches", type=int, default=6, help="of each size")
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 8])
@@ -95,28 +110,37 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def beside_large(name: str, options: dict[str, Any], args: argparse.Namespace) -> list[dict[str, Any]]:
+    """A way and `large` in turns through a cluster of their own, for each size: drafters remember recent
+    texts, and must not have seen these by another way."""
+    found = []
+    with cluster(args.config) as (target, _), Client(target) as client:
+        large, other = over_grpc(client, "large", ignore_eos=False), over_grpc(client, **options)
+        ways = {each: read_beforehand(client, ask) for each, ask in (("large", large), (name, other))}
+        texts = prompts(client, max(args.sizes) * (args.batches + 1))
+        for size in args.sizes:
+            warm, *measured = batches(texts, size, args.tokens)[: args.batches + 1]
+            for ask in ways.values():
+                ask(warm)
+            found.append(rates(measure(ways, measured, f"{name}, batch {size}"), size))
+    return found
+
+
 def main() -> None:
     """Writes bench/results/routing_speed.json."""
     args = arguments()
     head = read(located(with_head(load_config(args.config)).head.path))
-    thresholds = args.thresholds or [head.card.threshold]
     result: dict[str, Any] = {**heading(), "tokens": args.tokens}
     result["head"] = head_cost(args.config, Head(head.tensors))
-    with cluster(args.config) as (target, _), Client(target) as client:
-        ways: dict[str, Ask] = {
-            mode: over_grpc(client, mode, ignore_eos=False) for mode in ("large", "small", "speculative")
-        }
-        for at in thresholds:
-            routed = {"policy": "learned", "threshold": at}
-            ways[f"routed {at:g}"] = over_grpc(client, "routed", ignore_eos=False, **routed)
-        found = prompts(client, 2 * max(args.sizes) * args.batches)
-        result["rates"] = []
-        for size in args.sizes:
-            warm, *measured = batches(found, size, args.tokens)[: args.batches + 1]
-            for ask in ways.values():
-                ask(warm)
-            result["rates"].append(rates(measure(ways, measured, f"batch {size}"), size))
-            write(args.out, result)
+    ways: dict[str, dict[str, Any]] = {
+        f"routed {at:g}": {"mode": "routed", "policy": "learned", "threshold": at}
+        for at in args.thresholds or [head.card.threshold]
+    }
+    ways |= {mode: {"mode": mode} for mode in args.also}
+    result["rates"] = []
+    for name, options in ways.items():
+        result["rates"] += beside_large(name, {"ignore_eos": False, **options}, args)
+        write(args.out, result)
     console.print_json(json.dumps(result))
 
 
