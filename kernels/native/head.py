@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ringroad.kernels.native.library import Block, Head, address, checked, library
+from ringroad.kernels.native.library import Block, Head, address, checked, head_function
 from ringroad.kernels.native.linear import Packed
 
 
@@ -43,12 +43,11 @@ class NativeHead:
 
     def doubts(self, hidden: Tensor, tops: Tensor, tokens: Tensor) -> Tensor:
         """[rows] fp32, of hidden [rows, width], tops [rows, tops] and tokens [rows] int64."""
-        found = library()
-        assert found is not None
         # Held by their names: C gets addresses only.
         hidden, tops = hidden.bfloat16().contiguous(), tops.float().contiguous()
         tokens, result = tokens.contiguous(), torch.empty(len(tokens))
         seen = address(hidden), address(tops), address(tokens)
         threads = torch.get_num_threads()
-        checked(found.doubts(ctypes.byref(self._head), address(result), *seen, len(tokens), threads))
+        code = head_function()(ctypes.byref(self._head), address(result), *seen, len(tokens), threads)
+        checked(code)
         return result

@@ -3,6 +3,7 @@
 import ctypes
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -97,7 +98,6 @@ def library() -> ctypes.CDLL | None:
     found.forward.argtypes = (
         ctypes.POINTER(Decoder), _int, _pointer, _pointer, _pointer, _int, ctypes.c_uint
     )  # fmt: skip
-    found.doubts.argtypes = (ctypes.POINTER(Head), *[_pointer] * 4, _int, ctypes.c_uint)
     found.survey.argtypes = (_pointer, *[_int] * 3, *[_pointer] * 4, ctypes.c_uint)
     found.survey.restype = None
     key = (ctypes.c_uint64,) * 3
@@ -108,6 +108,15 @@ def library() -> ctypes.CDLL | None:
     )  # fmt: skip
     found.noisy_rows.restype = None
     return found
+
+
+@cache
+def head_function() -> Any:
+    """The learned router's, which a library built before it was there lacks: AttributeError."""
+    found = library()
+    assert found is not None
+    found.doubts.argtypes = (ctypes.POINTER(Head), *[_pointer] * 4, _int, ctypes.c_uint)
+    return found.doubts
 
 
 def address(tensor: Tensor | None) -> int | None:
