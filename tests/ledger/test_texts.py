@@ -173,6 +173,27 @@ def test_who_lost_a_request_has_no_say_in_it(server: Server) -> None:
     run(body())
 
 
+def test_what_has_ended_stays_as_it_ended(server: Server) -> None:
+    """Also where another gateway, which could not ask, was told the same request once more."""
+
+    async def body() -> None:
+        name, (tokens, speakers) = named(), spoken(20)
+        async with gateways(server.url, 2) as [a, b]:
+            a.begin(record(name))
+            a.commit(name, 0, tokens[:9], speakers[:9])
+            a.end(name, ending(9))
+            await until(lambda: written(a))
+            b.begin(record(name))
+            b.commit(name, 0, tokens, speakers)
+            b.end(name, Ending(Finish.ERROR, 20, Counts(), "lost"))
+            await until(lambda: written(b))
+            entry = await b.find(name)
+            assert entry
+            assert (entry.part, entry.owner) == (Part(0, tokens[:9], speakers[:9], ending(9)), None)
+
+    run(body())
+
+
 def test_of_several_that_claim_one_wins(server: Server) -> None:
     async def body() -> None:
         names = [named() for _ in range(20)]
