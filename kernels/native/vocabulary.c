@@ -31,31 +31,10 @@ static __m512 lanes(const bf16 *logits, int64_t at, int64_t count, float otherwi
     return _mm512_mask_mov_ps(_mm512_set1_ps(otherwise), real, widen(rest));
 }
 
-enum { FEW = 8, TURNS = 16, PARTS = TURNS * LANES };
-
-/* What k of the logits are no less than: the k-th of the largest of as many parts. To offer every logit that is the
- * best so far is dear where k is large. */
-static float least_of_best(const bf16 *logits, int64_t count, int64_t k) {
-    if (k < FEW || k > PARTS) return -INFINITY;
-    __m512 most[TURNS];
-    for (int turn = 0; turn < TURNS; turn++) most[turn] = _mm512_set1_ps(-INFINITY);
-    for (int64_t at = 0; at < count; at += LANES * TURNS)
-        for (int64_t turn = 0; turn < TURNS && at + turn * LANES < count; turn++) /* a NaN leaves what there is */
-            most[turn] = _mm512_max_ps(lanes(logits, at + turn * LANES, count, -INFINITY), most[turn]);
-    float parts[PARTS], scores[PARTS];
-    int64_t ids[PARTS];
-    Best best = {ids, scores, 0, k};
-    for (int turn = 0; turn < TURNS; turn++) _mm512_storeu_ps(parts + turn * LANES, most[turn]);
-    for (int64_t part = 0; part < PARTS; part++) offer(&best, part, parts[part]);
-    return bar(&best);
-}
-
 static void survey_row(const bf16 *logits, int64_t count, Best *best, float *log_sum, float *entropy) {
-    const __m512 least = _mm512_set1_ps(least_of_best(logits, count, best->k));
     for (int64_t at = 0; at < count; at += LANES) {
         __m512 x = lanes(logits, at, count, -INFINITY);
-        uint32_t above = _mm512_cmp_ps_mask(x, _mm512_set1_ps(bar(best)), _CMP_GT_OQ) &
-                         _mm512_cmp_ps_mask(x, least, _CMP_GE_OQ);
+        uint32_t above = _mm512_cmp_ps_mask(x, _mm512_set1_ps(bar(best)), _CMP_GT_OQ);
         float scores[LANES];
         if (above) _mm512_storeu_ps(scores, x);
         for (; above; above &= above - 1) offer(best, at + __builtin_ctz(above), scores[__builtin_ctz(above)]);

@@ -50,7 +50,7 @@ def test_a_row_has_the_same_bits_in_any_company(native: bool, monkeypatch: pytes
 def test_one_call_of_c_says_the_same_to_the_last_bit(
     inner: int, blocks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    weights, seen = tensors(WIDTH, blocks, inner=inner), sight(700, WIDTH, seed=5)
+    weights, seen = tensors(WIDTH, blocks, inner=inner), sight(8000, WIDTH, seed=5)
     found = Head(weights).doubts(seen)
     monkeypatch.setattr(Head, "_in_c", lambda self, width: None)
     assert torch.equal(found, Head(weights).doubts(seen))
