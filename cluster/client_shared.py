@@ -19,8 +19,8 @@ CHANNEL = [
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.min_reconnect_backoff_ms", 2000),  # what a connection may take: a stopped gateway never answers
-    # A gateway that is stopped or cut off keeps its connections: pings tell. As often as it allows.
-    ("grpc.keepalive_time_ms", 6000),
+    # A gateway that is stopped or cut off keeps its connections: pings tell, while somebody reads.
+    ("grpc.keepalive_time_ms", 1000),
     ("grpc.keepalive_timeout_ms", 2000),
     ("grpc.http2.max_pings_without_data", 0),
 ]

@@ -167,5 +167,8 @@ def _options(config: GatewayConfig) -> list[tuple[str, int]]:
         # A client that vanished without a word is noticed, and what it held freed, in 20 seconds.
         ("grpc.keepalive_time_ms", 10_000),
         ("grpc.keepalive_timeout_ms", 10_000),
-        ("grpc.http2.min_ping_interval_without_data_ms", 5_000),  # as often clients may ping
+        (
+            "grpc.http2.min_ping_interval_without_data_ms",
+            500,
+        ),  # as often clients may ping: ours do each second
     ]
