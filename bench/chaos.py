@@ -25,18 +25,18 @@ from tests.chaos.campaign import Chaos
 from tests.chaos.cluster import started
 from tests.chaos.streams import Load
 
-_ALONE = "RINGROAD_ALONE"
+ALONE = "RINGROADALONE"
 
 
 def alone() -> None:
     """Goes on in a network namespace with nothing but loopback, where the kernel allows that."""
     unshare = shutil.which("unshare")
-    if os.environ.get(_ALONE) or unshare is None:
+    if os.environ.get(ALONE) or unshare is None:
         return
     again = ["sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
     if subprocess.run([unshare, "-rn", *again, "true"], capture_output=True).returncode:
         return
-    os.environ[_ALONE] = "1"
+    os.environ[ALONE] = "1"
     os.execv(unshare, [unshare, "-rn", *again, sys.executable, *sys.argv])
 
 
@@ -51,7 +51,7 @@ def main() -> None:
     options.add_argument("--seed", type=int, default=1, help="of who is struck, and when")
     options.add_argument("--out", type=Path, default=RESULTS / "chaos.json")
     chosen = options.parse_args()
-    head = {**heading(), "namespace": bool(os.environ.get(_ALONE))}
+    head = {**heading(), "namespace": bool(os.environ.get(ALONE))}
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder, started(Path(folder)) as cluster:
         load = Load(cluster.targets, chosen.texts)
         bounds = chosen.faults, chosen.streams, chosen.minutes, chosen.at_once

@@ -104,7 +104,8 @@ class Client:
         """The events of one text. Closing the generator, or an exception on its way, cancels the request.
 
         `timeout` is the deadline in seconds. A request without a name or a seed is given one here, so that it
-        can be asked for again. With `wait_when_busy` a gateway without a place is asked again when it says.
+        can be asked for again. With `wait_when_busy` a gateway without a place is asked again when it says;
+        for the rest of a text it always is.
         Raises ValueError as `generate_request` does.
         """
         return self._events(generate_request(prompt, **options), timeout, wait_when_busy)

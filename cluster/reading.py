@@ -151,7 +151,8 @@ class Reading:
     def fail(self, failure: CallFailed, now: float, share: float) -> float:
         """Takes in why a stream ended; how many seconds to wait before asking again. `share` as `backoff`
         has it. Raises the failure where asking again is of no use, or has been for too long."""
-        way = course(failure, begun=self._begun, resuming=self._resuming, wait_when_busy=self._wait_when_busy)
+        wait_when_busy = self._wait_when_busy or bool(self._ids)  # half a text is not given up for a place
+        way = course(failure, begun=self._begun, resuming=self._resuming, wait_when_busy=wait_when_busy)
         if way is Course.GIVE_UP or not self._whole.resumable:
             self.over = failure.code is not grpc.StatusCode.DEADLINE_EXCEEDED
             raise failure
@@ -162,7 +163,8 @@ class Reading:
         wait = backoff(self._tries, share)
         if way is Course.WAIT:
             wait = max(wait, failure.retry_seconds or 0.0)
-            self._progress = now + wait  # the wait in line is no failure
+            if self._wait_when_busy:
+                self._progress = now + wait  # a wait in line is no failure
         if now + wait >= self._until():
             raise failure
         return wait

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 from ringroad.cluster.client import CallFailed
-from tests.chaos.cluster import LEDGER, Cluster
+from tests.chaos.cluster import Cluster
 from tests.chaos.faults import STOP_SECONDS, Fault, NotBack, Struck, in_turn, strike
 from tests.chaos.pauses import pauses, percentile
 from tests.chaos.streams import Load
@@ -72,7 +72,7 @@ class Chaos:
         await asyncio.sleep(_BACKGROUND_SECONDS)
         self.usual = self._usual()
         rng = random.Random(self.seed)
-        turns = in_turn(_roles(self.cluster.full))
+        turns = in_turn(self.cluster.full)
         try:
             while self.done < self.faults and time.monotonic() - self.began < 60 * self.minutes:
                 fault = next(turns)
@@ -154,11 +154,6 @@ class Chaos:
             {"name": old["name"], **{key: [old[key], new[key]] for key in old if key != "name"}}
             for old, new in both
         ]
-
-
-def _roles(counts: Counter[str]) -> list[str]:
-    """Whom a stream can do without: of whom there are two, and the ledger."""
-    return [role for role, count in sorted(counts.items()) if count > 1 or role == LEDGER]
 
 
 def _spread(seconds: list[float]) -> dict[str, Any]:

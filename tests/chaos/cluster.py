@@ -88,10 +88,9 @@ class Cluster:
 def role_of(process: psutil.Process) -> str:
     """The role of a process, "ledger", or ""."""
     with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-        command = process.cmdline()
-        if found := _REPLICA.search(" ".join(command)):
+        if found := _REPLICA.search(" ".join(process.cmdline())):
             return found[1]
-        if command and "valkey" in Path(command[0]).name:
+        if process.name().startswith("valkey"):
             return LEDGER
     return ""
 
@@ -145,8 +144,7 @@ def _configuration(port: int) -> str:
 def _full(config: ClusterConfig) -> Counter[str]:
     roles = ("router", "gateway", "drafter", "verifier")
     full = Counter({role: getattr(getattr(config, role), "replicas", 1) for role in roles})
-    if "ledger" in ClusterConfig.model_fields:
-        full[LEDGER] = 1
+    full[LEDGER] = 1
     return full
 
 

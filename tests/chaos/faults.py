@@ -4,6 +4,7 @@ import asyncio
 import random
 import signal
 import time
+from collections import Counter
 from contextlib import suppress
 from itertools import combinations_with_replacement, cycle
 from typing import NamedTuple
@@ -42,12 +43,12 @@ class NotBack(Exception):
     """The cluster did not become whole again."""
 
 
-def in_turn(roles: list[str]) -> "cycle[Fault]":
-    """Every role alone, then every two of them; each killed, then stopped; over and over."""
-    sets: list[tuple[str, ...]] = [(role,) for role in roles]
-    sets += list(combinations_with_replacement(roles, 2))
-    sets.remove(("ledger", "ledger")) if "ledger" in roles else None
-    return cycle([Fault(how, each) for each in sets for how in ("kill", "stop")])
+def in_turn(full: Counter[str]) -> "cycle[Fault]":
+    """Every role alone, then every two processes; each killed, then stopped; over and over. `full`: how many
+    processes each role has."""
+    alone = [(role,) for role in sorted(full)]
+    pairs = [(a, b) for a, b in combinations_with_replacement(sorted(full), 2) if a != b or full[a] > 1]
+    return cycle([Fault(how, each) for each in [*alone, *pairs] for how in ("kill", "stop")])
 
 
 async def strike(cluster: Cluster, fault: Fault, rng: random.Random) -> Struck:

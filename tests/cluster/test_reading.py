@@ -122,6 +122,16 @@ def test_a_busy_gateway_is_asked_again_when_it_says_until_the_deadline() -> None
         reading().fail(full, 0.0, 0.0)
 
 
+def test_a_text_half_read_waits_for_a_place_within_its_patience() -> None:
+    full = failure(Code.RESOURCE_EXHAUSTED, spoken=True, retry=30.0)
+    request = reading()
+    request.ask()
+    request.hear(Delta(text="a", token_ids=[1]), 0.0)
+    assert request.fail(full, 0.0, 0.0) == 30.0
+    with pytest.raises(CallFailed):
+        request.fail(full, 30.0, 0.0)
+
+
 def test_a_request_that_is_not_resumable_fails_with_its_stream() -> None:
     request = reading(resumable=False)
     request.ask()
