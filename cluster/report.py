@@ -34,11 +34,13 @@ def _show_service(client: Client, console: Console) -> None:
         f"{load.committed_tokens:,} tokens committed"
     )
     roles = Table("role", "model", "ready", "sessions", "cached tokens", "memory")
-    for role in client.server_info().roles:
+    info = client.server_info()
+    for role in info.roles:
         ready = "yes" if role.ready else "no"
         counts = (f"{role.sessions:,}", f"{role.cached_tokens:,}")
         roles.add_row(role.name, role.model, ready, *counts, _megabytes(role.memory_bytes))
     console.print(roles)
+    console.print(f"ledger: {info.ledger or 'unknown'}")
 
 
 def _processes(head: psutil.Process) -> Table:

@@ -138,7 +138,7 @@ class FakeGateway(inference_pb2_grpc.InferenceServiceServicer, control_pb2_grpc.
         role = control_pb2.Role(
             name="verifier", model="big", ready=True, sessions=2, cached_tokens=1234, memory_bytes=3_000_000
         )
-        return control_pb2.GetServerInfoResponse(version=os.getcwd(), roles=[role])
+        return control_pb2.GetServerInfoResponse(version=os.getcwd(), ledger="away", roles=[role])
 
     def ListModels(self, request: Any, context: Any) -> control_pb2.ListModelsResponse:
         pair = control_pb2.ModelPair(name="pair", large="big", small="tiny", context_length=64)

@@ -72,7 +72,15 @@ def test_up_status_down(config: Path, state: Path) -> None:
     status, family = up(config)
     head, worker = family
     assert status.exit_code == 0
-    for shown in (": ready", "big with tiny", "1 of 32 running, 2 waiting", "verifier", "1,234", "3 MB"):
+    for shown in (
+        ": ready",
+        "big with tiny",
+        "1 of 32 running, 2 waiting",
+        "verifier",
+        "1,234",
+        "3 MB",
+        "ledger: away",
+    ):
         assert shown in status.stdout
     assert "ringroad.cluster.cli" in status.stdout
     assert f"{worker.pid}" in status.stdout
