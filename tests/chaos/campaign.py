@@ -111,7 +111,7 @@ class Chaos:
 
     def _count(self, fault: Fault, struck: Struck) -> None:
         window = KILL_SECONDS if fault.how == "kill" else STOP_SECONDS
-        every, hit = pauses(self.load.heard, struck.at, window, fault.roles, self.usual)
+        every, hit = pauses(self.load.heard, struck.at, window, fault.roles, self.usual, time.monotonic())
         tally = self.tallies[str(fault)]
         tally.faults += 1
         tally.back_after.append(struck.back_after)

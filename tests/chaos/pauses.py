@@ -14,6 +14,7 @@ class Heard:
     times: list[float] = field(default_factory=list)  # of each event
     failures: list[float] = field(default_factory=list)  # when the library went on after one
     degraded: list[str] = field(default_factory=list)  # the roles it lost, by its usage
+    over: bool = False
 
 
 def pause(times: Sequence[float], at: float, window: float, normal: float) -> float | None:
@@ -40,13 +41,14 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def pauses(
-    streams: Sequence[Heard], at: float, window: float, roles: Sequence[str], usual: float
+    streams: Sequence[Heard], at: float, window: float, roles: Sequence[str], usual: float, now: float
 ) -> tuple[list[float], list[float]]:
     """Of all streams that a fault may have held up, and of those that say so themselves: they lost a role, or
-    their connection."""
+    their connection. A stream that still waits has waited until `now`."""
     everyone, struck = [], []
     for stream in streams:
-        took = pause(stream.times, at, window, normal_gap(stream.times, at, usual))
+        times = stream.times if stream.over else [*stream.times, now]
+        took = pause(times, at, window, normal_gap(stream.times, at, usual))
         if took is None:
             continue
         everyone.append(took)

@@ -105,6 +105,7 @@ class Load:
             self.failed.append(f"text {number}: {error!r}"[:300])
             return
         finally:
+            heard.over = True
             self.done += 1
             self.resumed += bool(heard.failures)
         if not answer.whole:

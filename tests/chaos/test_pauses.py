@@ -32,9 +32,16 @@ def test_what_is_normal_is_what_was_before() -> None:
 def test_streams_that_say_that_they_were_struck_count_apart() -> None:
     by_usage, by_failure = Heard(0, TIMES, degraded=["verifier"]), Heard(1, TIMES, failures=[0.4])
     neither, before = Heard(2, TIMES, degraded=["drafter"]), Heard(3, TIMES, failures=[0.1])
-    everyone, struck = pauses([by_usage, by_failure, neither, before], 0.35, 0.5, ["verifier"], 0.1)
+    streams = [by_usage, by_failure, neither, before]
+    everyone, struck = pauses(streams, 0.35, 0.5, ["verifier"], 0.1, 9.5)
     assert len(everyone) == 4
     assert struck == [pytest.approx(0.9)] * 2
+
+
+def test_a_stream_that_still_waits_counts_and_one_that_ended_does_not() -> None:
+    waits, ended = Heard(0, [0.0, 0.1, 0.2]), Heard(1, [0.0, 0.1, 0.2], over=True)
+    everyone, _ = pauses([waits, ended], 0.3, 0.5, ["verifier"], 0.1, 5.2)
+    assert everyone == [pytest.approx(4.9)]
 
 
 def test_percentiles() -> None:
