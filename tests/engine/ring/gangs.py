@@ -12,14 +12,16 @@ from ringroad.kernels.ring.communicator import Counted
 from ringroad.kernels.ring.cost import Device, Link
 from tests.kernels.ring.threads import rings
 
+PATIENCE = 120.0  # seconds that a rank waits: a busy machine interprets slowly
+
 
 class Ring:
     """The engines of a ring, and what they sent."""
 
     def __init__(self, model: Model, ranks: int, min_tokens: int, cache_bytes: int, schedule: str) -> None:
-        self.sent = [Counted(end) for end in rings(ranks)]
+        self.sent = [Counted(end) for end in rings(ranks, PATIENCE)]
         way = Way(schedule, Link(2e9, 5e-4), Device(1.2e10, 2.5e9))
-        ways = zip(self.sent, rings(ranks), strict=True)
+        ways = zip(self.sent, rings(ranks, PATIENCE), strict=True)
         ends = [RingModel(model, end, back, min_tokens, way) for end, back in ways]
         self.lines: list[queue.SimpleQueue[bytes]] = [queue.SimpleQueue() for _ in range(1, ranks)]
         self.others = [OtherEngine(end, cache_bytes) for end in ends[1:]]
