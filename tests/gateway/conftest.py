@@ -157,6 +157,12 @@ class Served:
         load = await self.control.GetLoad(control_pb2.GetLoadRequest())
         return load.running, load.waiting
 
+    async def router_lost(self) -> None:
+        """Asks until no role is known."""
+        async with asyncio.timeout(SECONDS):
+            while (await self.control.GetServerInfo(control_pb2.GetServerInfoRequest())).roles:
+                pass
+
     async def until_load(self, running: int, waiting: int) -> None:
         """Asks until it is so."""
         async with asyncio.timeout(SECONDS):
