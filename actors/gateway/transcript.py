@@ -9,6 +9,8 @@ from ringroad.actors.gateway.text import StoppingText
 from ringroad.actors.ledger.ledger import Ending, Part
 from ringroad.actors.messages import Speaker
 
+_MOST_TOKENS = 4096  # of a part: as a message it is far below what gRPC takes
+
 
 class Gap(RingroadError):
     """Tokens before these are missing."""
@@ -72,12 +74,14 @@ class Transcript:
             self._tell()
 
     async def after(self, have: int) -> Part:
-        """All that follows the first `have` tokens, once there is something. Raises what it failed with."""
+        """What follows the first `have` tokens, once there is something. Raises what it failed with."""
         while len(self) <= have and not self.over:
             await self._news.wait()
         if self.failure is not None and len(self) <= have:
             raise self.failure
-        return Part(have, self.tokens[have:].tolist(), self.speakers[have:], self.ending)
+        to = min(len(self), have + _MOST_TOKENS)
+        ending = self.ending if to == len(self) else None
+        return Part(have, self.tokens[have:to].tolist(), self.speakers[have:to], ending)
 
     def _tell(self) -> None:
         self._news.set()
