@@ -9,6 +9,7 @@ from enum import StrEnum
 
 import msgspec
 
+from ringroad.actors.params import Logprob as Logprob
 from ringroad.actors.params import Sampling as Sampling
 from ringroad.actors.params import Shaping as Shaping
 
@@ -129,6 +130,7 @@ class Chunk(Message, frozen=True):
     finish: Finish | None = None
     counts: Counts | None = None  # of the session so far, this included
     error: str = ""
+    logprobs: list[Logprob] = []  # of each token, where the request asks and they are known
 
 
 class Roster(Message, frozen=True):
@@ -211,6 +213,7 @@ class Proposal(Message, frozen=True):
     took: Pass | None = None  # None where no model guessed, or it had guessed beforehand
     # Of each guess the estimated probability that it is accepted, its ancestors included; empty: unknown.
     scores: list[float] = []
+    logprobs: list[Logprob] = []  # of each guess, where the request asks and it may stay unjudged
 
 
 class Seen(Message, frozen=True):
@@ -241,6 +244,7 @@ class Verdict(Message, frozen=True):
     # Where the consult asked: for the text's last token and each guess a row of it and, likeliest
     # first, what the large model saw following it.
     successors: list[list[int]] = []
+    logprobs: list[Logprob] = []  # of each token of the path and the one after it, where the request asks
 
 
 class Ruling(Message, frozen=True):

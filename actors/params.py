@@ -24,3 +24,13 @@ class Sampling(msgspec.Struct, frozen=True, array_like=True):
     top_p: float = 1.0
     min_p: float = 0.0
     shaping: Shaping | None = None  # None: logits stay what the model says
+    logprobs: int | None = None  # how many likeliest tokens a `Logprob` is to have; None: there is none
+
+
+class Logprob(msgspec.Struct, frozen=True, array_like=True):
+    """What the model that spoke a token said at its place, before anything that a request changes. Natural
+    logarithms of probabilities."""
+
+    own: float  # of the token
+    likeliest: list[int] = []  # tokens, as many as were asked for
+    logs: list[float] = []  # of each

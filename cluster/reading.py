@@ -141,7 +141,10 @@ class Reading:
         if not again and text == event.text:
             return event
         speakers = event.speakers[len(again) :]
-        return Delta(text=text, token_ids=ids, offset=event.offset + len(again), speakers=speakers)
+        logprobs = event.logprobs[len(again) :]
+        return Delta(
+            text=text, token_ids=ids, offset=event.offset + len(again), speakers=speakers, logprobs=logprobs
+        )
 
     def check_over(self) -> None:
         """A stream has ended well. Raises CallFailed where the final has not come."""

@@ -34,6 +34,7 @@ class Options(TypedDict, total=False):
     stop_token_ids: Sequence[int]
     ignore_eos: bool
     min_tokens: int
+    logprobs: int | None  # of each token, with so many of the likeliest; such a request does not resume
     echo: bool  # the first delta has the prompt
     draft_tokens: int | None
     policy: str | None
@@ -98,11 +99,12 @@ def generate_request(prompt: Prompt, **options: Unpack[Options]) -> inference_pb
         ignore_eos=options.get("ignore_eos", False),
         min_tokens=options.get("min_tokens", 0),
         echo=options.get("echo", False),
+        logprobs=options.get("logprobs"),
         mode=_mode(options.get("mode")),
         speculation=_speculation(options.get("draft_tokens")),
         routing=_routing(options.get("policy"), options.get("threshold"), options.get("large_share")),
         request_id=options.get("request_id") or "",
-        resumable=options.get("resumable", True),
+        resumable=options.get("resumable", options.get("logprobs") is None),
     )
 
 

@@ -7,7 +7,7 @@ from ringroad.actors.drafter.passes import Guess, Read, behind_text
 from ringroad.actors.drafter.shapes import Shape
 from ringroad.actors.drafter.tree import NOTHING, Tree, best, only
 from ringroad.actors.engine.engine import Outcome, Work
-from ringroad.actors.messages import Draft
+from ringroad.actors.messages import Draft, Logprob
 
 WIDTH = 4  # children of a node that are looked at
 
@@ -22,6 +22,7 @@ class Branches:
     guesses: Sequence[Guess] = ()
     second: Sequence[int] = ()
     stem = NOTHING
+    logprobs: Sequence[Logprob] = ()
 
     def __init__(self, draft: Draft, shape: Shape, passes: int) -> None:
         self._draft = draft

@@ -8,7 +8,7 @@ from ringroad.actors.drafter.hits import Hits
 from ringroad.actors.drafter.passes import NOTHING_SEEN, Guess, Read, behind_text, followed, picked
 from ringroad.actors.drafter.tree import NOTHING, Tree, chain
 from ringroad.actors.engine.engine import Outcome, Work
-from ringroad.actors.messages import Draft, Features
+from ringroad.actors.messages import Draft, Features, Logprob
 from ringroad.actors.router.policies import doubtful, wants_head
 from ringroad.actors.verifier.acceptance import accept
 
@@ -52,6 +52,7 @@ class Chain:
         self._tokens: list[int] = []
         self._second: list[int] = []
         self._seen = NOTHING_SEEN
+        self.logprobs: list[Logprob] = []
 
     @property
     def features(self) -> Features | None:
@@ -106,6 +107,7 @@ class Chain:
             doubts=wants_head(draft.until) and not draft.sights,
             sights=draft.sights,
             siblings=2 if self._beside else 0,
+            logprobs=not draft.judged,
         )
 
     def read(self, outcome: Outcome) -> Read:
@@ -116,6 +118,7 @@ class Chain:
         count, done = self._standing(said, outcome.features, rows)
         rows = rows[:count]
         self._tokens += said[:count]
+        self.logprobs += [outcome.logprobs[row] for row in rows] if outcome.logprobs else []
         if self._beside:
             self._second += [outcome.siblings[row][-1][0] for row in rows]
         kept = [*range(self._own), *(self._own + node for node in path[:count])]

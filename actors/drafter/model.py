@@ -17,7 +17,7 @@ from ringroad.actors.drafter.vocabulary import frequent
 from ringroad.actors.engine.engine import Engine, Outcome, Work
 from ringroad.actors.engine.schedule import FEWEST
 from ringroad.actors.engine.tenant import Task, Tenant
-from ringroad.actors.messages import Draft, Features, Hello, Message, Proposal, Seen
+from ringroad.actors.messages import Draft, Features, Hello, Logprob, Message, Proposal, Seen
 
 
 class ModelDrafter(Tenant[Draft]):
@@ -156,7 +156,7 @@ class ModelDrafter(Tenant[Draft]):
         draft, session = task.ask, task.ask.session
         grower = self._growers[session]
         if not draft.judged:
-            return _proposal(task, grower.tree, grower.features)
+            return _proposal(task, grower.tree, grower.features, grower.logprobs)
         self._guessed[session] = task.length, grower.guesses, grower.second
         alone = self._ways.shape is None and not self._ways.second_choices
         own = grower.stem if alone else grower.tree
@@ -200,7 +200,9 @@ class ModelDrafter(Tenant[Draft]):
                 return  # what follows a wrong guess says nothing
 
 
-def _proposal(task: Task[Draft], tree: Tree, features: Features | None = None) -> Proposal:
+def _proposal(
+    task: Task[Draft], tree: Tree, features: Features | None = None, logprobs: Sequence[Logprob] = ()
+) -> Proposal:
     draft = task.ask
     return Proposal(
         draft.session,
@@ -212,4 +214,5 @@ def _proposal(task: Task[Draft], tree: Tree, features: Features | None = None) -
         task.seconds,
         task.took,
         list(tree.scores),
+        list(logprobs),
     )

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from ringroad.actors.drafter.tree import Tree
 from ringroad.actors.engine.engine import Outcome, Work
-from ringroad.actors.messages import Features
+from ringroad.actors.messages import Features, Logprob
 from ringroad.kernels.head import Sight
 
 Guess = tuple[int, int]  # a token, and the kind of guess it is (`chain.BELIEVED`)
@@ -42,6 +42,10 @@ class Grower(Protocol):
     @property
     def features(self) -> Features | None:
         """What was seen of each guess, where they are a chain and the draft has use for it."""
+
+    @property
+    def logprobs(self) -> Sequence[Logprob]:
+        """Of each guess, where the request asks and the guesses may stay unjudged."""
 
     @property
     def guesses(self) -> Sequence[Guess]:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ringroad.actors.engine.cache import Cache, Kept, Span
 from ringroad.actors.engine.focus import Focus
+from ringroad.actors.engine.logprobs import logprobs
 from ringroad.actors.engine.model import Decoder, Model
 from ringroad.actors.engine.pool import BLOCK
 from ringroad.actors.engine.prefix import Prefix
@@ -246,7 +247,10 @@ class Engine:
                 drawn_from = [changed.get(row, logits[row]) for row in range(mine.start, mine.stop)]
                 outcomes.append(Outcome([], distributions=distributions(drawn_from, sampling)))
             else:
-                outcomes.append(outcome(work, rows.of(mine)))
+                top, found = self._sessions[work.session].sampling.logprobs, rows.of(mine)
+                told = work.logprobs and work.answers > 0 and top is not None
+                said = logprobs(logits[mine], found.tokens, top or 0) if told else ()
+                outcomes.append(outcome(work, found, said))
         return outcomes
 
     def _shapes(self, batch: Sequence[Work], logits: Tensor) -> dict[int, Tensor]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ringroad.actors.engine.reading import Rows
 from ringroad.actors.engine.siblings import Siblings
-from ringroad.actors.messages import Features, Sampling
+from ringroad.actors.messages import Features, Logprob, Sampling
 from ringroad.kernels import sampling as draws
 from ringroad.kernels.head import Sight
 
@@ -27,6 +27,7 @@ class Work:
     siblings: int = 0  # likeliest next tokens wanted of each answer, its own included
     successors: int = 0  # likeliest tokens wanted of each answer, whatever is drawn
     distributions: bool = False  # answered with what a token is drawn from, in place of a draw
+    logprobs: bool = False  # of what is drawn, where the session's request asks
     # The first so many ids are enough to look at, None: all. For guesses: where an answer of the same
     # step needs more, all its answers see as many. The noise of an id is the same in any case.
     vocabulary: int | None = None
@@ -46,6 +47,7 @@ class Outcome:
     # [answers, vocabulary] fp32, after temperature and truncation; never for a wire.
     distributions: Tensor | None = field(default=None, compare=False)
     sights: Sight | None = field(default=None, compare=False)  # goes no further than to a head
+    logprobs: Sequence[Logprob] = ()  # of each token
 
 
 def vocabulary(batch: Sequence[Work]) -> int | None:
@@ -55,8 +57,8 @@ def vocabulary(batch: Sequence[Work]) -> int | None:
     return max(known) if len(known) == len(needed) else None
 
 
-def outcome(work: Work, rows: Rows) -> Outcome:
-    """Of a Work's answered rows: what was surveyed, and the tokens drawn."""
+def outcome(work: Work, rows: Rows, said: Sequence[Logprob] = ()) -> Outcome:
+    """Of a Work's answered rows: what was surveyed, the tokens drawn, and what is `said` of these."""
     if not work.answers:
         return Outcome([])
     return Outcome(
@@ -65,6 +67,7 @@ def outcome(work: Work, rows: Rows) -> Outcome:
         rows.found if work.siblings else (),
         rows.seen.ids[:, : work.successors].tolist() if work.successors else (),
         sights=rows.sight if work.sights else None,
+        logprobs=said,
     )
 
 

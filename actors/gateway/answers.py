@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ringroad.actors.gateway.config import Pair
 from ringroad.actors.ledger.ledger import Ending
-from ringroad.actors.messages import Finish, Hello, Mode, Speaker, Submit
+from ringroad.actors.messages import Finish, Hello, Logprob, Mode, Speaker, Submit
 from ringroad.v1 import control_pb2, inference_pb2
 
 _MODES = {
@@ -27,13 +27,27 @@ _FINISHES = {
 
 
 def delta_of(
-    text: str, tokens: Sequence[int], offset: int, speakers: Sequence[Speaker]
+    text: str,
+    tokens: Sequence[int],
+    offset: int,
+    speakers: Sequence[Speaker],
+    logprobs: Sequence[Logprob] = (),
 ) -> inference_pb2.GenerateResponse:
     """Committed tokens and the text they complete; `offset` is how many were sent before."""
     delta = inference_pb2.Delta(
-        text=text, token_ids=tokens, offset=offset, speakers=[_SPEAKERS[s] for s in speakers]
+        text=text,
+        token_ids=tokens,
+        offset=offset,
+        speakers=[_SPEAKERS[s] for s in speakers],
+        logprobs=map(_logprob, logprobs),
     )
     return inference_pb2.GenerateResponse(delta=delta)
+
+
+def _logprob(said: Logprob) -> inference_pb2.Logprob:
+    pairs = zip(said.likeliest, said.logs, strict=True)
+    top = [inference_pb2.Logprob.Candidate(token_id=token, logprob=log) for token, log in pairs]
+    return inference_pb2.Logprob(logprob=said.own, top=top)
 
 
 def final_of(submit: Submit, ending: Ending) -> inference_pb2.GenerateResponse:

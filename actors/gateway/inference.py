@@ -79,7 +79,8 @@ class InferenceServicer:
         submit = await self._read(submit_from, request, self._peers.caches)
         self._peers.check(submit.mode)
         record = Record(submit, stops, digest, request.echo)
-        recorded = bool(request.request_id) or request.resumable  # nobody could ask for another
+        # Nobody could ask for one without a name again; and a ledger keeps no logprobs.
+        recorded = (bool(request.request_id) or request.resumable) and submit.sampling.logprobs is None
         session = Session(record, self._offer.tokenizer, resumable=request.resumable, recorded=recorded)
         return self._sessions.open(session, patience)
 

@@ -52,7 +52,7 @@ class Routes:
             return None
         before = len(session.transcript)
         try:
-            session.put(chunk.offset, chunk.tokens, chunk.speakers, chunk.counts)
+            session.put(chunk)
         except Gap as error:
             self.end(session, Finish.ERROR, str(error))
             return session

@@ -15,9 +15,10 @@ MAX_PENALTY = 2.0
 MAX_BIAS = 100.0
 MAX_BIASES = 300
 MAX_STOP_TOKENS = 64
+MAX_LOGPROBS = 20
 
 
-def sampling_from(sampling: inference_pb2.Sampling, vocabulary: int) -> Sampling:
+def sampling_from(sampling: inference_pb2.Sampling, vocabulary: int, logprobs: int | None) -> Sampling:
     """What does not depend on the text. Raises InvalidField."""
     top_p = sampling.top_p if sampling.HasField("top_p") else 1.0
     # Written so that NaN, of which every comparison is false, is refused as well.
@@ -34,7 +35,19 @@ def sampling_from(sampling: inference_pb2.Sampling, vocabulary: int) -> Sampling
         top_p=top_p,
         min_p=sampling.min_p,
         shaping=_shaping(sampling, vocabulary),
+        logprobs=None if logprobs is None else min(logprobs, vocabulary),
     )
+
+
+def logprobs_from(request: inference_pb2.GenerateRequest) -> int | None:
+    """How many likeliest tokens are told beside each; None: nothing is told. Raises InvalidField."""
+    if not request.HasField("logprobs"):
+        return None
+    if request.logprobs > MAX_LOGPROBS:
+        raise InvalidField("logprobs", f"must be from 0 to {MAX_LOGPROBS}")
+    if request.resumable:
+        raise InvalidField("logprobs", "cannot be set together with resumable: no ledger keeps them")
+    return request.logprobs
 
 
 def ends_from(request: inference_pb2.GenerateRequest, ends: Sequence[int], vocabulary: int) -> list[int]:

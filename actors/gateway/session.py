@@ -2,14 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
 
 import msgspec
 
 from ringroad.actors.gateway.text import text_of
 from ringroad.actors.gateway.transcript import Transcript
 from ringroad.actors.ledger.ledger import Ending, Part, Record
-from ringroad.actors.messages import Counts, Finish, Speaker, Submit
+from ringroad.actors.messages import Chunk, Counts, Finish, Speaker, Submit
 from ringroad.actors.tokenizer import Tokenizer
 
 GATEWAY, ROUTER = "gateway", "router"
@@ -56,15 +55,13 @@ class Session:
             speakers=list(self.transcript.speakers),
         )
 
-    def put(
-        self, offset: int, tokens: Sequence[int], speakers: Sequence[Speaker], counts: Counts | None = None
-    ) -> None:
+    def put(self, chunk: Chunk) -> None:
         """Takes in what was committed. Raises Gap."""
-        if counts is not None:
-            self._counts = counts
-        if tokens and self._first is None:
+        if chunk.counts is not None:
+            self._counts = chunk.counts
+        if chunk.tokens and self._first is None:
             self._first = time.monotonic()
-        self.transcript.put(offset, tokens, speakers)
+        self.transcript.put(chunk.offset, chunk.tokens, chunk.speakers, chunk.logprobs)
 
     def read_back(self, part: Part) -> None:
         """Takes in what the ledger says of it. Raises Gap."""

@@ -4,7 +4,7 @@ from ringroad.actors.errors import InvalidField, Unavailable
 from ringroad.actors.gateway.answers import delta_of, final_of
 from ringroad.actors.gateway.text import text_of
 from ringroad.actors.ledger.ledger import Ending, Part, Record
-from ringroad.actors.messages import Finish, Speaker
+from ringroad.actors.messages import Finish, Logprob, Speaker
 from ringroad.actors.tokenizer import Tokenizer
 from ringroad.v1 import inference_pb2
 
@@ -27,6 +27,7 @@ class Answer:
         self._begun = next_offset > 0
         self._tokens: list[int] = []  # not sent yet, and who spoke them
         self._speakers: list[Speaker] = []
+        self._logprobs: list[Logprob] = []
         self._text_before, self._text_last = "", ""  # that these complete: all but the last one, and the last
         if next_offset > record.submit.max_tokens:
             raise InvalidField("resume.next_offset", f"is beyond max_tokens, {record.submit.max_tokens}")
@@ -41,6 +42,7 @@ class Answer:
             self._text_last = self._text.push(tokens[-1:]).text
             self._tokens += tokens
             self._speakers += part.speakers[passed:]
+            self._logprobs += part.logprobs[passed:]
         if part.ending is not None:
             self._check(part.ending)
             self._text_last += self._text.finish().text
@@ -51,12 +53,13 @@ class Answer:
         if count <= 0:
             return None
         text = self._text_before if holding else self._text_before + self._text_last
-        delta = delta_of(text, self._tokens[:count], self._next, self._speakers[:count])
+        said = self._tokens[:count], self._next, self._speakers[:count], self._logprobs[:count]
+        delta = delta_of(text, *said)
         if self._record.echo and self._next == 0:
             prompt = self._record.submit.prompt
             delta.delta.prompt = self._tokenizer.decode(prompt)
             delta.delta.prompt_token_ids.extend(prompt)
-        self._tokens, self._speakers = self._tokens[count:], self._speakers[count:]
+        del self._tokens[:count], self._speakers[:count], self._logprobs[:count]
         self._text_before, self._text_last = "", self._text_last if holding else ""
         self._next += count
         self._begun = True

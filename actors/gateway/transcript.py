@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ringroad.actors.errors import RingroadError
 from ringroad.actors.gateway.text import StoppingText
 from ringroad.actors.ledger.ledger import Ending, Part
-from ringroad.actors.messages import Speaker
+from ringroad.actors.messages import Logprob, Speaker
 
 _MOST_TOKENS = 4096  # of a part: as a message it is far below what gRPC takes
 
@@ -25,6 +25,7 @@ class Transcript:
     def __init__(self, stopping: StoppingText | None = None) -> None:
         self.tokens = array("I")
         self.speakers: list[Speaker] = []
+        self.logprobs: list[Logprob] = []  # where the request asks
         self.stopped = False
         self.ending: Ending | None = None
         self.failure: RingroadError | None = None  # readers get it in place of an ending
@@ -39,7 +40,13 @@ class Transcript:
         """Whether nothing more will come."""
         return self.ending is not None or self.failure is not None
 
-    def put(self, offset: int, tokens: Sequence[int], speakers: Sequence[Speaker]) -> None:
+    def put(
+        self,
+        offset: int,
+        tokens: Sequence[int],
+        speakers: Sequence[Speaker],
+        logprobs: Sequence[Logprob] = (),
+    ) -> None:
         """Adds what is new of these; raises Gap when some before them are missing."""
         if self.over or self.stopped:
             return
@@ -52,6 +59,7 @@ class Transcript:
             fresh = fresh[:count]
         self.tokens.extend(fresh)
         self.speakers.extend(speakers[known : known + len(fresh)])
+        self.logprobs.extend(logprobs[known : known + len(fresh)])
         if fresh:
             self._tell()
 
@@ -81,7 +89,8 @@ class Transcript:
             raise self.failure
         to = min(len(self), have + _MOST_TOKENS)
         ending = self.ending if to == len(self) else None
-        return Part(have, self.tokens[have:to].tolist(), self.speakers[have:to], ending)
+        said = self.tokens[have:to].tolist(), self.speakers[have:to]
+        return Part(have, *said, ending, self.logprobs[have:to])
 
     def _tell(self) -> None:
         self._news.set()

@@ -8,7 +8,7 @@ from ringroad.actors.errors import InvalidField
 from ringroad.actors.gateway.config import Pair, Policies
 from ringroad.actors.gateway.naming import request_id_of
 from ringroad.actors.gateway.peers import Bound
-from ringroad.actors.gateway.sampling import ends_from, held_back, sampling_from
+from ringroad.actors.gateway.sampling import ends_from, held_back, logprobs_from, sampling_from
 from ringroad.actors.messages import Mode, Policy, Submit
 from ringroad.actors.router.policies import RULES, Scope
 from ringroad.actors.tokenizer import Tokenizer
@@ -52,7 +52,7 @@ def submit_from(
     _check_model(request.model, offer)
     mode = _mode(request.mode, offer)
     request_id = request_id_of(request)
-    sampling = sampling_from(request.sampling, offer.pair.vocabulary)
+    sampling = sampling_from(request.sampling, offer.pair.vocabulary, logprobs_from(request))
     ends = ends_from(request, offer.tokenizer.ends, offer.pair.vocabulary)
     draft_tokens = _draft_tokens(request, mode)
     policy = _policy(request, mode, offer)

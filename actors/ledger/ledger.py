@@ -11,7 +11,7 @@ from typing import Protocol
 import msgspec
 
 from ringroad.actors.errors import RingroadError
-from ringroad.actors.messages import Counts, Finish, Speaker, Submit
+from ringroad.actors.messages import Counts, Finish, Logprob, Speaker, Submit
 
 
 class LedgerAway(RingroadError):
@@ -45,6 +45,7 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
     tokens: list[int]
     speakers: list[Speaker]
     ending: Ending | None = None
+    logprobs: list[Logprob] = []  # of each, where the request asks; no ledger keeps them
 
 
 class Entry(msgspec.Struct, frozen=True):

@@ -2,7 +2,17 @@
 
 from dataclasses import dataclass
 
-from ringroad.actors.messages import Cancel, Failed, Finish, Forgotten, Policy, Proposal, Speaker, Verdict
+from ringroad.actors.messages import (
+    Cancel,
+    Failed,
+    Finish,
+    Forgotten,
+    Logprob,
+    Policy,
+    Proposal,
+    Speaker,
+    Verdict,
+)
 
 # --- events besides the messages Proposal, Verdict, Forgotten, Failed and Cancel ---------------
 
@@ -87,6 +97,7 @@ class Commit:
 
     tokens: tuple[int, ...]
     speakers: tuple[Speaker, ...]
+    logprobs: tuple[Logprob, ...] = ()  # of each, where they are asked for and known
 
 
 @dataclass(frozen=True)

@@ -254,11 +254,12 @@ class Router:
                     name, epoch, base, tokens, list(guesses), list(parents), learns, list(trusted)
                 )
                 self._waiting[name] = consult
-            case events.Commit(tokens, speakers):
+            case events.Commit(tokens, speakers, logprobs):
                 offset = len(running.tokens) - running.prompt
                 running.tokens.extend(tokens)
                 said, counts = (list(tokens), list(speakers)), running.state.counts
-                self._send(running.gateway, Chunk(name, offset, *said, counts=counts))
+                chunk = Chunk(name, offset, *said, counts=counts, logprobs=list(logprobs))
+                self._send(running.gateway, chunk)
             case events.End(finish, error):
                 self._end(name, running, finish, error)
 

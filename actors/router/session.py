@@ -11,6 +11,7 @@ from ringroad.actors.messages import (
     Cancel,
     Finish,
     Forgotten,
+    Logprob,
     Mode,
     Proposal,
     Speaker,
@@ -127,12 +128,14 @@ def _proposed(state: State, proposal: Proposal) -> Step:
         if proposal.features is not None and state.scope is Scope.TOKEN:
             doubted = doubtful(state.rule, proposal.features, len(guesses))
     state = state.with_peer(DRAFTER, replace(state.drafter, has=state.length + keep))
-    state, actions = _commit(state, guesses[:keep], (Speaker.SMALL_KEPT,) * keep)
+    known = tuple(proposal.logprobs)
+    state, actions = _commit(state, guesses[:keep], (Speaker.SMALL_KEPT,) * keep, known[:keep])
     if state.finish is not None:
         return state, actions
     if 0 < len(guesses) == keep:
         state, asks = _ask(state)
     elif state.scope is Scope.TOKEN:
+        state = replace(state, logprobs=known[keep:])
         state, asks = _ask_verifier(_doubted(state, guesses[keep:], [i - keep for i in doubted]))
     else:
         state, asks = _ask(replace(state, handed=True, dropped=guesses))
@@ -168,6 +171,7 @@ def _judged(state: State, verdict: Verdict) -> Step:
     same = Speaker.SMALL_ACCEPTED if state.judged else Speaker.LARGE
     whose = (Speaker.SMALL_KEPT if node in state.trusted else same for node in verdict.path)
     spoken, speakers = (*stayed, verdict.token), (*whose, Speaker.LARGE)
+    logprobs = _spoken_logprobs(state, verdict)
     if state.silent and len(stayed) == len(state.guesses):
         spoken = stayed
     if state.scope is Scope.STEP:  # what comes after it is the small model's to say first
@@ -185,18 +189,33 @@ def _judged(state: State, verdict: Verdict) -> Step:
         guesses=(),
         parents=(),
         trusted=(),
+        logprobs=(),
         silent=False,
         dropped=state.dropped[count:] if state.dropped[:count] == spoken else (),
         verifier=replace(state.verifier, has=state.length + count),
     ).counted(consults=1)
-    state, actions = _commit(state, spoken, speakers[:count])
+    state, actions = _commit(state, spoken, speakers[:count], logprobs[:count])
     if state.finish is not None:
         return state, actions
     state, asks = _ask(state)
     return state, actions + asks
 
 
-def _commit(state: State, tokens: tuple[int, ...], speakers: tuple[Speaker, ...]) -> Step:
+def _spoken_logprobs(state: State, verdict: Verdict) -> tuple[Logprob, ...]:
+    """Of what a verdict commits, each by the model that speaks it."""
+    if not verdict.logprobs or not state.trusted:
+        return tuple(verdict.logprobs)
+    trusted = {node: state.logprobs[node] for node in state.trusted if node < len(state.logprobs)}
+    nodes = (*verdict.path, -1)
+    return tuple(trusted.get(node, said) for node, said in zip(nodes, verdict.logprobs, strict=True))
+
+
+def _commit(
+    state: State,
+    tokens: tuple[int, ...],
+    speakers: tuple[Speaker, ...],
+    logprobs: tuple[Logprob, ...] = (),
+) -> Step:
     """Adds tokens up to the first that ends the text, or the limit."""
     count = _through(tokens[: state.limit - state.length], state.ends)
     tokens, speakers = tokens[:count], speakers[:count]
@@ -208,7 +227,7 @@ def _commit(state: State, tokens: tuple[int, ...], speakers: tuple[Speaker, ...]
         accepted=speakers.count(Speaker.SMALL_ACCEPTED),
         large=speakers.count(Speaker.LARGE),
     )
-    actions: list[Action] = [Commit(tokens, speakers)] if count else []
+    actions: list[Action] = [Commit(tokens, speakers, logprobs[:count])] if count else []
     stopped = bool(tokens) and tokens[-1] in state.ends
     finish = Finish.STOP if stopped else Finish.LENGTH if state.length == state.limit else None
     if finish is None:

@@ -3,7 +3,7 @@
 import msgspec
 from msgspec.structs import replace
 
-from ringroad.actors.messages import Counts, Finish, Mode, Policy
+from ringroad.actors.messages import Counts, Finish, Logprob, Mode, Policy
 from ringroad.actors.router.policies import RULES, Scope
 
 DRAFTER, VERIFIER, HEAD = "drafter", "verifier", "head"
@@ -37,6 +37,7 @@ class State(msgspec.Struct, frozen=True):
     guesses: tuple[int, ...] = ()  # under judgement
     parents: tuple[int, ...] = ()
     trusted: tuple[int, ...] = ()  # of the guesses those that stay in any case
+    logprobs: tuple[Logprob, ...] = ()  # of the guesses, the small model's, where they are asked for
     silent: bool = False  # where all guesses stay, the next word is not the large model's
     handed: bool = False  # the large model has the word until the step or text ends
     dropped: tuple[int, ...] = ()  # what a draft that was not kept says from here on

@@ -28,6 +28,7 @@ class Verifier(Tenant[Consult]):
             parents,
             answers=len(consult.guesses) + 1,
             successors=SUCCESSORS if consult.successors else 0,
+            logprobs=True,
         )
 
     def _answer(self, task: Task[Consult], work: Work, outcome: Outcome) -> Verdict:
@@ -38,6 +39,8 @@ class Verifier(Tenant[Consult]):
         self._held[consult.session].text += [*(consult.guesses[node] for node in path), token]
         judged = work.tokens[own - 1 :]
         seen = [[after, *row] for after, row in zip(judged, outcome.successors, strict=False)]
+        rows = [0, *(node + 1 for node in path)] if outcome.logprobs else []
+        said = [outcome.logprobs[row] for row in rows]
         return Verdict(
-            consult.session, consult.epoch, task.length, path, token, task.seconds, task.took, seen
+            consult.session, consult.epoch, task.length, path, token, task.seconds, task.took, seen, said
         )

@@ -41,6 +41,7 @@ VALUES: dict[str, tuple[Any, dict[str, Any]]] = {
     "stop_token_ids": ([3], {}),
     "min_tokens": (2, {}),
     "echo": (True, {}),
+    "logprobs": (0, {}),
 }
 ELSEWHERE = {"resumable"}  # of the stream alone: tests/gateway/test_lost_router.py
 REFUSED = {"model": "model", "resume": "prompt"}  # beside a prompt, of a server of one pair

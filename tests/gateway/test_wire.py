@@ -53,6 +53,8 @@ def turns(*turns: tuple[str, str]) -> dict[str, Any]:
         ("stop_token_ids[1]", {"prompt": "hi", "stop_token_ids": [1, 261]}),
         ("min_tokens", {"prompt": "hi", "max_tokens": 4, "min_tokens": 5}),
         ("min_tokens", {"prompt": "hi", "min_tokens": 17}),
+        ("logprobs", {"prompt": "hi", "logprobs": 21}),
+        ("logprobs", {"prompt": "hi", "logprobs": 0, "resumable": True}),
         ("sampling.logit_bias", {"prompt": "hi", "sampling": {"logit_bias": dict.fromkeys(range(301), 0)}}),
         ("sampling.logit_bias[261]", {"prompt": "hi", "sampling": {"logit_bias": {261: 1}}}),
         ("speculation.draft_tokens", {"prompt": "hi", "speculation": {"draft_tokens": 17}}),

@@ -395,6 +395,7 @@ class GenerateRequest(_message.Message):
     STOP_TOKEN_IDS_FIELD_NUMBER: _builtins.int
     MIN_TOKENS_FIELD_NUMBER: _builtins.int
     ECHO_FIELD_NUMBER: _builtins.int
+    LOGPROBS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model pair, as ListModels names it; empty means the only one."""
     prompt: _builtins.str
@@ -416,6 +417,10 @@ class GenerateRequest(_message.Message):
     """Neither end-of-text tokens nor stop_token_ids can be drawn before so many tokens; at most max_tokens. Default 0."""
     echo: _builtins.bool
     """Also gives the prompt: see Delta.prompt."""
+    logprobs: _builtins.int
+    """Gives the log-probability of each token, and those of so many likeliest tokens at its place, 0 to 20: see Logprob.
+    Refused together with resumable.
+    """
     @_builtins.property
     def chat(self) -> Global___Chat:
         """A conversation to answer."""
@@ -468,13 +473,16 @@ class GenerateRequest(_message.Message):
         stop_token_ids: _abc.Iterable[_builtins.int] | None = ...,
         min_tokens: _builtins.int = ...,
         echo: _builtins.bool = ...,
+        logprobs: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_chat", b"_chat", "_max_tokens", b"_max_tokens", "_prompt", b"_prompt", "_resume", b"_resume", "_token_ids", b"_token_ids", "chat", b"chat", "max_tokens", b"max_tokens", "prompt", b"prompt", "resume", b"resume", "routing", b"routing", "sampling", b"sampling", "speculation", b"speculation", "token_ids", b"token_ids"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_chat", b"_chat", "_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_prompt", b"_prompt", "_resume", b"_resume", "_token_ids", b"_token_ids", "chat", b"chat", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "prompt", b"prompt", "resume", b"resume", "routing", b"routing", "sampling", b"sampling", "speculation", b"speculation", "token_ids", b"token_ids"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chat", b"_chat", "_max_tokens", b"_max_tokens", "_prompt", b"_prompt", "_resume", b"_resume", "_token_ids", b"_token_ids", "chat", b"chat", "echo", b"echo", "ignore_eos", b"ignore_eos", "max_tokens", b"max_tokens", "min_tokens", b"min_tokens", "mode", b"mode", "model", b"model", "prompt", b"prompt", "request_id", b"request_id", "resumable", b"resumable", "resume", b"resume", "routing", b"routing", "sampling", b"sampling", "speculation", b"speculation", "stop", b"stop", "stop_token_ids", b"stop_token_ids", "token_ids", b"token_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chat", b"_chat", "_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_prompt", b"_prompt", "_resume", b"_resume", "_token_ids", b"_token_ids", "chat", b"chat", "echo", b"echo", "ignore_eos", b"ignore_eos", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "min_tokens", b"min_tokens", "mode", b"mode", "model", b"model", "prompt", b"prompt", "request_id", b"request_id", "resumable", b"resumable", "resume", b"resume", "routing", b"routing", "sampling", b"sampling", "speculation", b"speculation", "stop", b"stop", "stop_token_ids", b"stop_token_ids", "token_ids", b"token_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__chat: _TypeAlias = _typing.Literal["chat"]  # noqa: Y015
     _WhichOneofArgType__chat: _TypeAlias = _typing.Literal["_chat", b"_chat"]  # noqa: Y015
+    _WhichOneofReturnType__logprobs: _TypeAlias = _typing.Literal["logprobs"]  # noqa: Y015
+    _WhichOneofArgType__logprobs: _TypeAlias = _typing.Literal["_logprobs", b"_logprobs"]  # noqa: Y015
     _WhichOneofReturnType__max_tokens: _TypeAlias = _typing.Literal["max_tokens"]  # noqa: Y015
     _WhichOneofArgType__max_tokens: _TypeAlias = _typing.Literal["_max_tokens", b"_max_tokens"]  # noqa: Y015
     _WhichOneofReturnType__prompt: _TypeAlias = _typing.Literal["prompt"]  # noqa: Y015
@@ -485,6 +493,8 @@ class GenerateRequest(_message.Message):
     _WhichOneofArgType__token_ids: _TypeAlias = _typing.Literal["_token_ids", b"_token_ids"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__chat) -> _WhichOneofReturnType__chat | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__logprobs) -> _WhichOneofReturnType__logprobs | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_tokens) -> _WhichOneofReturnType__max_tokens | None: ...
     @_typing.overload
@@ -562,6 +572,7 @@ class Delta(_message.Message):
     SPEAKERS_FIELD_NUMBER: _builtins.int
     PROMPT_FIELD_NUMBER: _builtins.int
     PROMPT_TOKEN_IDS_FIELD_NUMBER: _builtins.int
+    LOGPROBS_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """The text of these tokens. Characters split over tokens arrive with the token that ends them,
     so a delta may hold tokens and no text yet.
@@ -584,6 +595,10 @@ class Delta(_message.Message):
     def prompt_token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Likewise, the prompt's tokens."""
 
+    @_builtins.property
+    def logprobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Logprob]:
+        """With GenerateRequest.logprobs, as many as token_ids."""
+
     def __init__(
         self,
         *,
@@ -593,16 +608,71 @@ class Delta(_message.Message):
         speakers: _abc.Iterable[Global___Speaker.ValueType] | None = ...,
         prompt: _builtins.str | None = ...,
         prompt_token_ids: _abc.Iterable[_builtins.int] | None = ...,
+        logprobs: _abc.Iterable[Global___Logprob] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_prompt", b"_prompt", "prompt", b"prompt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_prompt", b"_prompt", "offset", b"offset", "prompt", b"prompt", "prompt_token_ids", b"prompt_token_ids", "speakers", b"speakers", "text", b"text", "token_ids", b"token_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_prompt", b"_prompt", "logprobs", b"logprobs", "offset", b"offset", "prompt", b"prompt", "prompt_token_ids", b"prompt_token_ids", "speakers", b"speakers", "text", b"text", "token_ids", b"token_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__prompt: _TypeAlias = _typing.Literal["prompt"]  # noqa: Y015
     _WhichOneofArgType__prompt: _TypeAlias = _typing.Literal["_prompt", b"_prompt"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__prompt) -> _WhichOneofReturnType__prompt | None: ...
 
 Global___Delta: _TypeAlias = Delta  # noqa: Y015
+
+@_typing.final
+class Logprob(_message.Message):
+    """What the model that spoke a token said at its place: the large model, but for tokens of SPEAKER_SMALL_KEPT. Of its
+    softmax at temperature 1, before bias, penalties and whatever else a request changes.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Candidate(_message.Message):
+        """One of the likeliest tokens."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        TOKEN_ID_FIELD_NUMBER: _builtins.int
+        LOGPROB_FIELD_NUMBER: _builtins.int
+        token_id: _builtins.int
+        """The token."""
+        logprob: _builtins.float
+        """The natural logarithm of its probability."""
+        def __init__(
+            self,
+            *,
+            token_id: _builtins.int = ...,
+            logprob: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["logprob", b"logprob", "token_id", b"token_id"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    LOGPROB_FIELD_NUMBER: _builtins.int
+    TOP_FIELD_NUMBER: _builtins.int
+    logprob: _builtins.float
+    """The natural logarithm of the token's probability."""
+    @_builtins.property
+    def top(self) -> _containers.RepeatedCompositeFieldContainer[Global___Logprob.Candidate]:
+        """The likeliest tokens, the likeliest first."""
+
+    def __init__(
+        self,
+        *,
+        logprob: _builtins.float = ...,
+        top: _abc.Iterable[Global___Logprob.Candidate] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["logprob", b"logprob", "top", b"top"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Logprob: _TypeAlias = Logprob  # noqa: Y015
 
 @_typing.final
 class Final(_message.Message):
