@@ -12,7 +12,7 @@ import pytest
 from ringroad.actors.gateway.session import Session
 from ringroad.actors.gateway.stream import Answer
 from ringroad.actors.ledger.ledger import Part, Record
-from ringroad.actors.messages import Cancel, Counts, Finish, Mode, Roster, Sampling, Speaker, Submit
+from ringroad.actors.messages import Cancel, Chunk, Counts, Finish, Mode, Roster, Sampling, Speaker, Submit
 from ringroad.v1 import control_pb2
 from ringroad.v1.inference_pb2 import (
     FINISH_REASON_CANCELLED,
@@ -141,7 +141,7 @@ def test_a_text_goes_on_at_any_token(helpers: Any, stops: list[str], step: int) 
     submit = Submit("mine", [1], 60, Mode.LARGE, Sampling())
     record = Record(submit, stops, b"")
     transcript = Session(record, helpers.toy_tokenizer(), resumable=True, recorded=False)
-    transcript.put(0, tokens, [Speaker.LARGE] * len(tokens))
+    transcript.put(Chunk("mine", 0, tokens, [Speaker.LARGE] * len(tokens)))
     transcript.end(Finish.LENGTH)
     ending = transcript.transcript.ending
     assert ending is not None
