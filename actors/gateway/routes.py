@@ -59,7 +59,13 @@ class Routes:
         self.committed_tokens += len(session.transcript) - before
         if chunk.finish is not None:
             del self._routed[chunk.session]
-            self.end(session, chunk.finish, chunk.error)
+            if chunk.finish is Finish.CANCELLED and session.cancelled is None:
+                session.unnamed(
+                    lost=False
+                )  # this gateway was silent for long, and the router took it for gone
+                self.begin(session)
+            else:
+                self.end(session, chunk.finish, chunk.error)
         elif session.transcript.stopped:
             self.cancel(session, Finish.STOP)
         return session

@@ -177,6 +177,22 @@ async def test_a_router_that_is_gone_when_asked(serving: Any, helpers: Any) -> N
         assert (await helpers.read(call))[0] == "ok"
 
 
+async def test_a_cancel_that_nobody_asked_for_is_a_router_that_took_us_for_gone(
+    serving: Any, helpers: Any
+) -> None:
+    async with serving() as served:
+        call = served.inference.Generate(GenerateRequest(prompt="hi"))
+        first = await served.router.submitted()
+        served.router.tokens(first, 0, b"ab")
+        served.router.end(first, 2, Finish.CANCELLED, b"c")
+        second = await served.router.submitted()
+        assert second.session != first.session
+        assert second.committed == [*b"abc"]
+        served.router.end(second, 3, Finish.STOP, b"d")
+        text, final = await helpers.read(call)
+        assert (text, final.finish_reason) == ("abcd", FINISH_REASON_STOP)
+
+
 async def test_two_losses_add_up(serving: Any, helpers: Any) -> None:
     async with serving() as served:
         call = served.inference.Generate(GenerateRequest(prompt="hi"))
