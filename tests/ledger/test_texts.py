@@ -318,6 +318,30 @@ def test_following_ends_with_its_owner(server: Server) -> None:
     run(body())
 
 
+def test_a_follower_hears_the_last_words(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The text ends between the look for more of it and the look for its owner."""
+
+    async def body() -> None:
+        name, (tokens, speakers) = named(), spoken(8)
+        async with gateways(server.url, 2, timeout_seconds=5) as [a, b]:
+            a.begin(record(name))
+            a.commit(name, 0, tokens[:4], speakers[:4])
+            await until(lambda: written(a))
+            asked = b._owner
+
+            async def late(where: keys.Keys) -> tuple[str, bool]:
+                a.commit(name, 4, tokens[4:], speakers[4:])
+                a.end(name, ending(8))
+                await until(lambda: written(a))
+                return await asked(where)
+
+            monkeypatch.setattr(b, "_owner", late)
+            parts = [part async for part in b.follow(name, 4)]
+            assert parts == [Part(4, tokens[4:], speakers[4:], ending(8))]
+
+    run(body())
+
+
 def test_who_stops_following_leaves_nothing(server: Server) -> None:
     async def body() -> None:
         name = named()

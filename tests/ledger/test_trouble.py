@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from ringroad.actors.ledger import presence
 from ringroad.actors.ledger.ledger import Ending, LedgerAway, Part
@@ -343,5 +344,40 @@ def test_leaving_while_it_is_away(short: Path) -> None:
                 a.begin(record("r"))
                 a.end("r", Ending(Finish.ERROR, 0, Counts(), "lost"))
             server.send(signal.SIGCONT)
+
+    run(body())
+
+
+@pytest.mark.parametrize("errors", [redis.ConnectionError, ZeroDivisionError])
+def test_a_cancellation_that_the_client_loses_is_not_lost(
+    short: Path, monkeypatch: pytest.MonkeyPatch, errors: type[Exception]
+) -> None:
+    """Closing a connection that breaks in the same moment raises that error in its place."""
+
+    async def body() -> None:
+        begun: list[object] = []
+
+        async def breaks(*_: object, **__: object) -> None:
+            begun.append(None)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                raise errors("broken")
+
+        with served(short) as server:
+            async with gateways(server.url, **FAST) as [a]:
+                await until(lambda: a.there)
+                monkeypatch.setattr(a, "_write_all", breaks)
+                await until(lambda: len(begun) == 1)
+                if errors is redis.ConnectionError:
+                    monkeypatch.setattr(a._redis, "blpop", breaks)
+                    waiting = asyncio.create_task(a.aborted())
+                    await until(lambda: len(begun) == 2)
+                    waiting.cancel()
+                    await asyncio.wait([waiting])
+                    assert waiting.cancelled()
+                a._writer.cancel()
+                await asyncio.wait([a._writer])
+                monkeypatch.undo()
 
     run(body())
