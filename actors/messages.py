@@ -137,6 +137,7 @@ class Roster(Message, frozen=True):
     """The peers the router knows, whenever that changes and every heartbeat: what requests can be served."""
 
     peers: list["Hello"]
+    leaving: bool = False  # this router is to stop: another should be asked, if there is one
 
 
 # --- router -> drafter, verifier --------------------------------------------------------------
@@ -195,6 +196,7 @@ class Welcome(Message, frozen=True):
     """The answer to every hello; under another name than before, nothing held so far counts."""
 
     router: str  # a name made anew whenever a router meets a peer
+    leaving: bool = False  # understood: after this nothing begins there that can begin elsewhere
 
 
 # --- drafter, verifier, head -> router ----------------------------------------------------------
@@ -217,10 +219,7 @@ class Proposal(Message, frozen=True):
 
 
 class Seen(Message, frozen=True):
-    """Further guesses of a proposal that is still being made, and what the head is to judge them by.
-
-    From a drafter; the router hands it on to the head, and the drafter goes on meanwhile.
-    """
+    """More guesses of a proposal in the making, and what the head judges them by; the router hands it on."""
 
     session: str
     epoch: int  # the drafter's
@@ -288,10 +287,11 @@ class Hello(Message, frozen=True):
     place: list[str] = []  # the cores or devices it computes on
     rulings: int = 0  # of a head: tokens judged so far
     longest: int = 0  # tokens of a prompt and its answer that its cache has room for; 0: as many as you like
+    leaving: bool = False  # it is to stop, and does so when it holds no session any more
 
 
 ToRouter = Submit | Cancel | Proposal | Seen | Verdict | Ruling | Forgotten | Failed | Hello
 ToGateway = Chunk | Roster
 ToDrafter = Open | Draft | Close | Welcome
 ToVerifier = Open | Consult | Close | Welcome
-ToHead = Seen | Welcome
+ToHead = Seen | Close | Welcome

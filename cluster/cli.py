@@ -47,8 +47,7 @@ def up(
     from ringroad.cluster.models import ModelError
 
     try:
-        gateway = load_config(config).gateway
-        target = daemon.target_of(gateway.host, gateway.port)
+        target = daemon.targets_of(load_config(config).gateway)
         if detach:
             daemon.start(config, target, Console(stderr=True))
             typer.echo(target)

@@ -18,12 +18,14 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
+from ringroad.actors.gateway.config import GatewayConfig
 from ringroad.cluster.client import AsyncClient
+from ringroad.cluster.config import ConfigError
 from ringroad.cluster.processes import Family
 
 _SAME_START_SECONDS = 1.0  # psutil reckons from the boot time, which the kernel rounds
 _POLL_SECONDS = 0.2
-_PATIENCE_SECONDS = 30.0
+_PATIENCE_SECONDS = 60.0  # more than running requests get
 _TAIL_LINES = 20
 
 
@@ -37,7 +39,7 @@ class StartFailed(Exception):
 
 @dataclass(frozen=True)
 class Running:
-    """A cluster's process and where its gateway listens."""
+    """A cluster's process and where its gateways listen, with commas between."""
 
     process: psutil.Process
     target: str
@@ -63,6 +65,13 @@ def target_of(host: str, port: int) -> str:
     """Where clients on this machine reach a gateway bound to `host`."""
     reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"[{reached}]:{port}" if ":" in reached else f"{reached}:{port}"
+
+
+def targets_of(gateway: GatewayConfig) -> str:
+    """Where clients on this machine reach all its gateways, with commas between. Raises ConfigError."""
+    if not gateway.port:
+        raise ConfigError("gateway.port: 0 leaves nobody a way to know where the gateway is")
+    return ",".join(target_of(gateway.host, port) for port in gateway.ports)
 
 
 def find() -> Running | None:

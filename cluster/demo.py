@@ -76,7 +76,7 @@ def _run(config: Path | None, console: Console) -> bool:
         except ModelNotCached:
             pull(model)
     tokenizer = Tokenizer.open(locate(settings.verifier.model))
-    target = daemon.target_of(settings.gateway.host, settings.gateway.port)
+    target = daemon.targets_of(settings.gateway)
     process = daemon.start(config, target, console)
     try:
         return asyncio.run(_show(target, tokenizer, console))

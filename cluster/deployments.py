@@ -1,14 +1,15 @@
 """The roles as Ray Serve deployments: Ray places, watches and restarts them, and carries no tokens.
 
 Each is a thin shell: it starts the plain role's loop on a thread (the gateway on Serve's own event
-loop) and answers Serve's health checks. The roles find each other through the router's handle.
+loop) and answers Serve's health checks. They find the routers through the directory's handle.
 """
 
+import asyncio
 import logging
 import os
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from typing import Any
@@ -18,7 +19,10 @@ from ray.serve.config import GangSchedulingConfig
 from ray.serve.gang import GangContext
 from ray.serve.handle import DeploymentHandle
 
-from ringroad.actors.channel import AsyncSpoke, Hub, Spoke
+from ringroad.actors.channel import Pulse
+from ringroad.actors.channel.async_spoke import AsyncSpoke
+from ringroad.actors.channel.hub import Hub
+from ringroad.actors.channel.spoke import Spoke
 from ringroad.actors.drafter.config import DrafterConfig
 from ringroad.actors.gateway.config import Pair, Policies
 from ringroad.actors.gateway.server import Gateway
@@ -32,6 +36,7 @@ from ringroad.actors.verifier.config import VerifierConfig
 from ringroad.actors.verifier.verifier import Verifier
 from ringroad.cluster import gangs
 from ringroad.cluster.config import ClusterConfig
+from ringroad.cluster.directory import ANSWER_SECONDS, Directory, Entry
 from ringroad.cluster.heads import card_of
 from ringroad.cluster.loopback import bind_serve_to_loopback
 from ringroad.cluster.models import locate
@@ -43,7 +48,8 @@ log = logging.getLogger(__name__)
 # A waiting OpenMP thread spins for some 100 microseconds, which outlasts the gap between two layers,
 # and then sleeps, which leaves the core to the role whose turn it is.
 SPIN = "200000"
-LOCATE_SECONDS = 10.0  # to ask Serve where the router is
+# Two applications, since gateways are to end before those they need.
+ROLES, GATEWAYS = "ringroad", "ringroad-gateways"
 
 
 class Worker:
@@ -76,40 +82,50 @@ class Worker:
             raise RuntimeError("the role has ended") from self._error
 
     def close(self) -> None:
-        """Ends the role."""
+        """Ends the role, which may take its time to leave."""
         self._stop.set()
-        self._thread.join(timeout=2)
+        self._thread.join()
 
 
-class RouterDeployment:
-    """The hub. One replica: two would each know half of the sessions."""
+class DirectoryDeployment(Directory):
+    """What everybody finds the routers by."""
 
     def __init__(self, config: ClusterConfig) -> None:
         bind_serve_to_loopback(config.host)
-        self._hub = Hub(config.host)
+        super().__init__()
+
+
+class RouterDeployment:
+    """A hub."""
+
+    def __init__(
+        self, config: ClusterConfig, directory: DeploymentHandle[Any], *roles: DeploymentHandle[Any]
+    ) -> None:
+        """`roles` are named for Serve, which deploys what an application's ingress refers to."""
+        bind_serve_to_loopback(config.host)
 
         def work(ready: threading.Event, stop: threading.Event) -> None:
-            ready.set()
             card = card_of(config)
             known = None if card is None else {LEARNED: [], **card.quantiles}
-            run_router(self._hub, config.router, stop, known)
+            with closing(Hub(config.host)) as hub:
+                self._entry = Entry(
+                    partial(_ask, directory.here, hub.address), partial(_ask, directory.left, hub.address)
+                )
+                ready.set()
+                with closing(self._entry):
+                    run_router(hub, config.router, stop, known, config.gateway.grace_seconds)
 
         self._worker = Worker(work)
-        self._meetings: dict[str, str] = {}
-
-    def address(self) -> str:
-        """Where roles connect."""
-        return self._hub.address
-
-    def meeting(self, gang: str, where: str) -> str:
-        """Where the ranks of a gang meet; its first rank says it."""
-        if where:
-            self._meetings[gang] = where
-        return self._meetings.get(gang, "")
 
     def check_health(self) -> None:
         """Asked by Serve."""
         self._worker.check_health()
+
+    async def __del__(self) -> None:
+        await asyncio.to_thread(
+            self._entry.close
+        )  # first, so that those who leave other routers do not come here
+        await asyncio.to_thread(self._worker.close)
 
 
 class RoleDeployment:
@@ -119,22 +135,15 @@ class RoleDeployment:
         self,
         config: ClusterConfig,
         mine: RoleConfig,
-        router: DeploymentHandle[Any],
+        directory: DeploymentHandle[Any],
     ) -> None:
         bind_serve_to_loopback(config.host)
 
-        def where() -> str:
-            address: str = router.address.remote().result(timeout_s=LOCATE_SECONDS)
-            return address
-
-        def meeting(gang: str, at: str) -> str:
-            known: str = router.meeting.remote(gang, at).result(timeout_s=LOCATE_SECONDS)
-            return known
-
         def speak(role: Role, ready: threading.Event, stop: threading.Event) -> None:
-            with closing(Spoke(where, role.hello, place(mine))) as spoke:
+            routers = partial(_ask, directory.routers)
+            with closing(Spoke(routers, role.hello, place(mine), _pulse(config))) as spoke:
                 ready.set()
-                run_role(role, spoke, stop)
+                run_role(role, spoke, stop, config.gateway.grace_seconds)
 
         def work(ready: threading.Event, stop: threading.Event) -> None:
             if mine.cores:
@@ -146,13 +155,14 @@ class RoleDeployment:
             own = gangs.of_rank(mine, gang.rank)
             if own.cores:
                 os.sched_setaffinity(0, own.cores)
+            meeting = partial(_ask, directory.meeting)
             joined, rank = build_rank(own, lambda: gangs.join(own, config.host, gang, meeting))
             with closing(joined):
                 if isinstance(rank, Verifier):
                     speak(rank, ready, stop)
                 else:
                     ready.set()
-                    rank.follow(joined.heard(stop))
+                    rank.follow(joined.heard(stop, config.gateway.grace_seconds))
 
         gang = gangs.context()
         self._worker = Worker(work if gang is None else partial(work_in_gang, gang))
@@ -161,22 +171,31 @@ class RoleDeployment:
         """Asked by Serve."""
         self._worker.check_health()
 
-    def __del__(self) -> None:
-        self._worker.close()
+    async def __del__(self) -> None:
+        await asyncio.to_thread(self._worker.close)
+
+
+def _ask(method: Any, *words: str) -> Any:
+    """What the directory answers. Not on an event loop."""
+    return method.remote(*words).result(timeout_s=ANSWER_SECONDS)
+
+
+def _pulse(config: ClusterConfig) -> Pulse:
+    return Pulse(config.router.heartbeat_seconds, config.router.lost_after_seconds)
 
 
 class GatewayDeployment:
     """The gRPC server, on a port of its own rather than behind Serve's proxy (docs/decisions/0002)."""
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
-        self, config: ClusterConfig, router: DeploymentHandle[Any], *roles: DeploymentHandle[Any]
+        self, config: ClusterConfig
     ) -> None:
-        """`roles` are named for Serve, which deploys what an application's ingress refers to."""
         bind_serve_to_loopback(config.host)
+        directory = serve.get_deployment_handle("directory", ROLES)
 
-        async def where() -> str:
-            address: str = await router.address.remote()
-            return address
+        async def routers() -> Sequence[str]:
+            there: list[str] = await directory.in_turn.remote()
+            return there
 
         tokenizer = Tokenizer.open(locate(config.verifier.model))
         both: list[tuple[VerifierConfig | DrafterConfig, Tokenizer]] = [(config.verifier, tokenizer)]
@@ -192,9 +211,15 @@ class GatewayDeployment:
         card = card_of(config)
         policies = Policies(config.router.policy.name, offered(card.threshold if card is not None else None))
         self._ledger = open_ledger(config.ledger, uuid.uuid4().hex)
-        link = AsyncSpoke(where)
-        self._gateway = Gateway(config.gateway, pair, tokenizer, link, policies, version(), self._ledger)
-        await self._gateway.start()
+        for port in config.gateway.ports:
+            mine = config.gateway.model_copy(update={"port": port})
+            link = AsyncSpoke(routers, _pulse(config))
+            self._gateway = Gateway(mine, pair, tokenizer, link, policies, version(), self._ledger)
+            try:
+                return await self._gateway.start()
+            except RuntimeError as error:  # another replica's, or a stranger's
+                log.info("port %d is taken: %s", port, error)
+        raise RuntimeError(f"gateway.port: {', '.join(map(str, config.gateway.ports))}: taken")
 
     async def check_health(self) -> None:
         """Asked by Serve."""
@@ -206,14 +231,16 @@ class GatewayDeployment:
             await self._ledger.close()
 
 
-def application(config: ClusterConfig) -> serve.Application:
-    """All roles, bound to each other: what `serve.run` takes."""
+def applications(config: ClusterConfig) -> dict[str, serve.Application]:
+    """What Serve is to run, by name."""
 
-    def deployed(name: str, shell: type[Any], **options: Any) -> Any:
+    def deployed(name: str, shell: type[Any], replicas: int = 1, **options: Any) -> Any:
         return serve.deployment(
             name=name,
+            num_replicas=replicas,
             health_check_period_s=config.ray.health_check_seconds,
             health_check_timeout_s=config.ray.health_timeout_seconds,
+            graceful_shutdown_wait_loop_s=0.1,
             graceful_shutdown_timeout_s=config.gateway.grace_seconds + 2,
             max_ongoing_requests=100,
             **options,
@@ -223,17 +250,18 @@ def application(config: ClusterConfig) -> serve.Application:
         deployment = deployed(
             name,
             RoleDeployment,
-            num_replicas=mine.replicas * _ranks(mine),
+            mine.replicas * _ranks(mine),
             ray_actor_options=_resources(mine),
             gang_scheduling_config=GangSchedulingConfig(gang_size=_ranks(mine)) if _ranks(mine) > 1 else None,
         )
-        return deployment.bind(config, mine, router)
+        return deployment.bind(config, mine, directory)
 
-    weightless = {"num_cpus": 0}
-    router = deployed("router", RouterDeployment, ray_actor_options=weightless).bind(config)
-    gateway = deployed("gateway", GatewayDeployment, ray_actor_options=weightless)
-    bound: serve.Application = gateway.bind(config, router, *(role(*each) for each in _rooms(config).items()))
-    return bound
+    weightless: dict[str, Any] = {"ray_actor_options": {"num_cpus": 0}}
+    directory = deployed("directory", DirectoryDeployment, **weightless).bind(config)
+    router = deployed("router", RouterDeployment, config.router.replicas, **weightless)
+    gateway = deployed("gateway", GatewayDeployment, config.gateway.replicas, **weightless)
+    roles = (role(*each) for each in _rooms(config).items())
+    return {ROLES: router.bind(config, directory, *roles), GATEWAYS: gateway.bind(config)}
 
 
 def places(config: ClusterConfig) -> int:

@@ -1,4 +1,4 @@
-"""How the ranks of a verifier's ring find each other: Serve starts them as a gang, and the router's actor
+"""How the ranks of a verifier's ring find each other: Serve starts them as a gang, and the directory
 knows where the first of them is."""
 
 import os

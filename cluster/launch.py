@@ -25,7 +25,7 @@ from ray import serve
 
 from ringroad.actors.errors import Unavailable
 from ringroad.cluster.config import ClusterConfig, load_config
-from ringroad.cluster.deployments import application, places
+from ringroad.cluster.deployments import GATEWAYS, applications, places
 from ringroad.cluster.embedded import with_ledger
 from ringroad.cluster.heads import with_head
 from ringroad.cluster.roles import check_models
@@ -47,7 +47,10 @@ def run(config_path: Path | None) -> None:
             signal.signal(number, _leave)
         try:
             deploy(config)
-            threading.Event().wait()
+            try:
+                threading.Event().wait()
+            finally:
+                serve.delete(GATEWAYS)  # running streams end first, while all that they need is there
         finally:
             serve.shutdown()  # type: ignore[no-untyped-call]
 
@@ -66,7 +69,7 @@ def deploy(config: ClusterConfig) -> None:
     """
     serve.start(http_options={"location": "NoServer"})
     try:
-        serve.run(application(config), name="ringroad", route_prefix=None)
+        serve.run_many([serve.RunTarget(app, name, None) for name, app in applications(config).items()])
     except RuntimeError as error:  # Serve's word for a role whose constructor keeps failing
         raise Unavailable(str(error)) from error
 

@@ -12,7 +12,7 @@ SETUP = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools
 ROOMS = {name.removeprefix("ringroad."): ROOT / path for name, path in SETUP["package-dir"].items()}
 BELOW = {"v1": set(), "kernels": set(), "actors": {"kernels", "v1"}, "cluster": {"actors", "kernels", "v1"}}
 OURS = ("actors", "cluster", "kernels")
-TORCHLESS = ("actors/gateway/", "actors/ledger/", "actors/router/", "actors/messages.py")
+TORCHLESS = ("actors/channel/", "actors/gateway/", "actors/ledger/", "actors/router/", "actors/messages.py")
 PROTOBUF = ("ringroad.v1", "google.protobuf")
 LINES = 300
 

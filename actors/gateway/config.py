@@ -1,9 +1,9 @@
 """What an operator may set of a gateway, and what it serves."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from ringroad.actors.messages import Mode
 
@@ -15,6 +15,7 @@ class GatewayConfig(BaseModel):
 
     host: str = "127.0.0.1"
     port: int = Field(default=50051, ge=0, le=65535)  # 0: any free one
+    replicas: PositiveInt = 1  # on one machine each takes a port, from `port` on
     default_mode: Mode = Mode.SPECULATIVE
     default_max_tokens: PositiveInt = 512
     max_sessions: PositiveInt = 32  # generated at once
@@ -27,6 +28,17 @@ class GatewayConfig(BaseModel):
     router_seconds: PositiveFloat = 15.0  # that a session waits for a router when its own was lost
     resume_seconds: PositiveFloat = 30.0  # that a resumable request goes on, or is kept, with nobody reading
     retry_seconds: PositiveFloat = 1.0  # between tries to reach the router, and what clients are told
+
+    @property
+    def ports(self) -> range:
+        """Those that the replicas take."""
+        return range(self.port, self.port + self.replicas) if self.port else range(1)
+
+    @model_validator(mode="after")
+    def _has_ports(self) -> Self:
+        if self.ports.stop > 65536:
+            raise ValueError("replicas: there are not so many ports from `port` on")
+        return self
 
 
 class Pair(BaseModel):

@@ -126,8 +126,10 @@ class Gateway:
                     await self._hear()
                 except LinkLost:
                     _log.warning("the router is gone; trying again")
+                    found = bool(self._peers.roster)
                     await self._without_router()
-                    await asyncio.sleep(self._config.retry_seconds)
+                    if not found:  # else another is tried at once
+                        await asyncio.sleep(self._config.retry_seconds)
         finally:  # a bug, or the gateway has stopped: nobody will hear from a router any more
             await self._without_router()
             self._sessions.give_up("the gateway no longer hears its router")

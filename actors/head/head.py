@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ringroad.actors.messages import Hello, Message, Ruling, Seen, Welcome
+from ringroad.actors.messages import Close, Hello, Message, Ruling, Seen, Welcome
 from ringroad.kernels.head import Head, together, unpack
 
 log = logging.getLogger(__name__)
@@ -41,6 +41,8 @@ class HeadRole:
         match message:
             case Seen():
                 self._seen.append(message)
+            case Close(session=session):
+                self._seen = [seen for seen in self._seen if seen.session != session]
             case Welcome(router=router) if router != self._router:
                 self._router = router
                 self._seen.clear()

@@ -39,6 +39,8 @@ class RouterConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    # Roles speak with all of them, and a gateway with one (docs/decisions/0021).
+    replicas: int = Field(default=1, ge=1)
     # Guesses a round, beside which second choices may stand: for speculation at most so many, and exactly so
     # many where `adapt` is off.
     draft_tokens: int = Field(default=8, ge=0, le=16)
@@ -54,10 +56,11 @@ class RouterConfig(BaseModel):
     # Where drafting for speculation stops before its budget: after a guess this rule doubts, since
     # what follows a wrong guess is wasted (docs/decisions/0005).
     until: PolicyConfig | None = PolicyConfig(threshold=0.5)
-    # How often silent peers are looked for, and gateways told who is there.
-    heartbeat_seconds: float = Field(default=0.5, gt=0, le=1.0)
-    # A peer not heard from for so long is taken for dead.
-    lost_after_seconds: float = Field(default=3.0, gt=1.0)  # two heartbeats of channel.py
+    # A dead process is noticed by its connection, at once. One that is stopped or cut off is noticed by its
+    # silence: everybody greets so often, ...
+    heartbeat_seconds: float = Field(default=0.2, gt=0)
+    # ... and who was not heard from for so long is taken for dead, until it comes back.
+    lost_after_seconds: float = Field(default=1.0, gt=0)
     # A request ends with an error where so many verifiers were lost one after another while they worked on
     # it, since it may be what they die of; before the last one it is judged alone (docs/decisions/0020).
     most_losses: int = Field(default=3, ge=1)
@@ -67,6 +70,12 @@ class RouterConfig(BaseModel):
         """How many outcomes drafters may be asked to prepare for, fewest first."""
         chosen = {"serial": (0,), "ahead": (1,), "enumerate": (self.outcomes,)}
         return chosen.get(self.ahead, (0, 1, self.outcomes))
+
+    @model_validator(mode="after")
+    def _is_patient(self) -> Self:
+        if self.lost_after_seconds < 3 * self.heartbeat_seconds:
+            raise ValueError("lost_after_seconds: at least three times heartbeat_seconds")
+        return self
 
     @field_validator("until")
     @classmethod

@@ -1,5 +1,6 @@
 """Whom the hub knows: peers and running sessions."""
 
+import logging
 from dataclasses import dataclass, field
 
 from ringroad.actors.messages import Hello, Sampling
@@ -7,6 +8,8 @@ from ringroad.actors.router.costs import Meter
 from ringroad.actors.router.foresight import Foresight
 from ringroad.actors.router.pace import Pace
 from ringroad.actors.router.state import DRAFTER, VERIFIER, State
+
+log = logging.getLogger(__name__)
 
 Address = bytes
 
@@ -55,10 +58,41 @@ class Running:
 class Peers(dict[Address, Peer]):
     """Those who are there."""
 
+    def __init__(self, router: str, ways: tuple[int, ...]) -> None:
+        """`router`: its name; `ways`: how many outcomes drafters may be asked to prepare for."""
+        super().__init__()
+        self._router, self._ways = router, ways
+        self._meetings = 0
+        self._meters: dict[tuple[str, ...], Meter] = {}  # by role, model and place
+
+    def meet(self, address: Address, hello: Hello, now: float) -> Peer:
+        """Somebody is there that was not, or was taken for dead: then what it still holds has to be void, so
+        every meeting has a name of its own."""
+        log.info("met a %s (%s)", hello.role, hello.model or "no model")
+        self._meetings += 1
+        # Who comes back, or takes another's place, costs what is known already.
+        meter = self._meters.setdefault((hello.role, hello.model, *hello.place), Meter())
+        welcome = f"{self._router}.{self._meetings}"
+        peer = self[address] = Peer(hello, now, welcome, Foresight(self._ways), meter=meter)
+        return peer
+
     def least_busy(self, role: str) -> Address | None:
-        """Of the peers in a role the one with the fewest sessions."""
-        there = [(len(peer.sessions), address) for address, peer in self.items() if peer.hello.role == role]
-        return min(there)[1] if there else None
+        """Of the peers in a role the one with the fewest sessions; one that leaves where nobody stays."""
+        there = [
+            (peer.hello.leaving, len(peer.sessions), address)
+            for address, peer in self.items()
+            if peer.hello.role == role
+        ]
+        return min(there)[2] if there else None
+
+    def better(self, address: Address, other: Address) -> bool:
+        """Whether the one stays and the other leaves."""
+        return self[other].hello.leaving and not self[address].hello.leaving
+
+    def give(self, session: str, address: Address | None) -> None:
+        """A session is with a peer from now on."""
+        if address is not None:
+            self[address].sessions.add(session)
 
     def pair(self, running: Running) -> tuple[Peer | None, Peer | None]:
         """A session's drafter and verifier."""

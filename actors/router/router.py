@@ -28,9 +28,7 @@ from ringroad.actors.router import events, session
 from ringroad.actors.router.allowance import Allowance
 from ringroad.actors.router.company import sendable
 from ringroad.actors.router.config import RouterConfig
-from ringroad.actors.router.costs import Meter
-from ringroad.actors.router.foresight import Foresight
-from ringroad.actors.router.members import Address, Peer, Peers, Running
+from ringroad.actors.router.members import Address, Peers, Running
 from ringroad.actors.router.opening import begin
 from ringroad.actors.router.rulings import Rulings
 from ringroad.actors.router.state import DRAFTER, HEAD, VERIFIER
@@ -51,17 +49,15 @@ class Router:
         quantiles: Mapping[str, list[float]] | None = None,
     ) -> None:
         """`quantiles`: of the doubts of rules, as the head's card has them."""
-        self._name = name
         self._quantiles = quantiles
-        self._meetings = 0
         self._config = config
         self._send = send
         self._policy = config.policy.policy()
         self._until = config.until.policy() if config.until else None
-        self._peers = Peers()
-        self._meters: dict[tuple[str, ...], Meter] = {}  # by role, model and place
+        self._peers = Peers(name, config.ways)
         self._gateways: dict[Address, float] = {}  # when each was last heard
         self._running: dict[str, Running] = {}
+        self._leaving = False
         self._now = 0.0  # of the message in hand
         self._waiting: dict[str, Draft | Consult] = {}  # questions about to be sent, by session
         self._rulings = Rulings(send)
@@ -81,18 +77,23 @@ class Router:
             self._act(sender, message)
         self._send_questions()
 
-    def tick(self, now: float) -> None:
-        """Takes peers that have been silent too long for dead, and tells gateways who is there."""
+    def tick(self, now: float) -> list[Address]:
+        """Takes peers that have been silent too long for dead; who they are. Tells gateways who is there."""
         self._now = now
         heard = self._gateways | {address: peer.heard for address, peer in self._peers.items()}
-        for address, when in heard.items():
-            if now - when > self._config.lost_after_seconds:
-                self.lose(address)
+        silent = [each for each, when in heard.items() if now - when > self._config.lost_after_seconds]
+        for address in silent:
+            self.lose(address)
         for proposal in self._rulings.overdue(now):
             self._take(proposal)
         self._send_questions()
-        for gateway in self._gateways:
-            self._send(gateway, self.roster())
+        self._tell_gateways()
+        return silent
+
+    def leave(self) -> None:
+        """This router is to stop: gateways go to another, if there is one."""
+        self._leaving = True
+        self._tell_gateways()
 
     def lose(self, address: Address) -> None:
         """A peer or gateway is gone: its sessions move, or end with it."""
@@ -101,7 +102,11 @@ class Router:
 
     def roster(self) -> Roster:
         """Who is there."""
-        return Roster([peer.hello for peer in self._peers.values()])
+        return Roster([peer.hello for peer in self._peers.values()], self._leaving)
+
+    def _tell_gateways(self) -> None:
+        for gateway in self._gateways:
+            self._send(gateway, self.roster())
 
     def _act(self, sender: Address, message: Message) -> None:
         now = self._now
@@ -142,10 +147,9 @@ class Router:
         for name in sorted(peer.sessions):  # the same whatever hashes are
             idle = self._running[name].state.asked == role and self._waiting.pop(name, None) is not None
             self._send(address, Close(name))  # should it only have been silent
-            other = self._peers.least_busy(role)
-            self._running[name].at[role] = other
-            if other is not None:
-                self._peers[other].sessions.add(name)
+            running = self._running[name]
+            running.at[role] = other = self._peers.least_busy(role)
+            self._peers.give(name, other)
             self._advance(name, events.Lost(role, other is not None, idle))
 
     def _begin(self, gateway: Address, submit: Submit) -> None:
@@ -160,8 +164,8 @@ class Router:
         pace = self._allowance.pace(submit)
         running = Running(state, list(submit.prompt), len(submit.prompt), gateway, submit.sampling, at, pace)
         self._running[name] = running
-        for address in filter(None, at.values()):
-            self._peers[address].sessions.add(name)
+        for address in at.values():
+            self._peers.give(name, address)
         self._allow(name, running)
         self._advance(name, events.Begin(tuple(submit.committed), tuple(submit.speakers)))
 
@@ -195,37 +199,38 @@ class Router:
             self._advance(name, events.Allowed(budget))
 
     def _greet(self, sender: Address, hello: Hello, now: float) -> None:
-        if sender in self._peers:
-            peer = self._peers[sender]
-            peer.hello, peer.heard = hello, now
-            self._send(sender, Welcome(peer.welcome))
+        known, role = self._peers.get(sender), hello.role
+        peer = known or self._peers.meet(sender, hello, now)
+        news = known is None or known.hello.leaving != hello.leaving
+        peer.hello, peer.heard = hello, now
+        # Before any session: it voids what came earlier.
+        self._send(sender, Welcome(peer.welcome, hello.leaving))
+        if not news:
             return
-        log.info("met a %s (%s)", hello.role, hello.model or "no model")
-        # A peer that comes back after it was taken for dead must void what it still holds, so every
-        # meeting has a name of its own.
-        self._meetings += 1
-        welcome = f"{self._name}.{self._meetings}"
-        # Who comes back, or takes another's place, costs what is known already.
-        meter = self._meters.setdefault((hello.role, hello.model, *hello.place), Meter())
-        peer = self._peers[sender] = Peer(hello, now, welcome, Foresight(self._config.ways), meter=meter)
-        self._send(sender, Welcome(peer.welcome))  # before any session: it voids what came earlier
-        for gateway in self._gateways:
-            self._send(gateway, self.roster())
-        if hello.role == HEAD:
+        self._tell_gateways()
+        if role != HEAD:
+            for name, running in list(self._running.items()):
+                self._place(name, running, role)
+        elif not hello.leaving:
             self._rulings.met(sender)
-            return
-        for name, running in list(self._running.items()):
-            if running.at[hello.role] is None:
-                self._assign(name, hello.role)
+        else:
+            for proposal in self._rulings.lost(sender):
+                self._take(proposal)
 
-    def _assign(self, name: str, role: str) -> None:
-        """Gives a session that lacks a role one of those that are there."""
-        address, running = self._peers.least_busy(role), self._running.get(name)
-        if address is None or running is None:
+    def _place(self, name: str, running: Running, role: str) -> None:
+        """Gives a session that lacks a role, or has it with one who leaves, one of those that stay."""
+        address, before = self._peers.least_busy(role), running.at[role]
+        if address is None or (before and not self._peers.better(address, before)):
             return
         running.at[role] = address
-        self._peers[address].sessions.add(name)
-        self._advance(name, events.Gained(role))
+        self._peers.give(name, address)
+        if before is None:
+            self._advance(name, events.Gained(role))
+            return
+        self._peers[before].leave(name, self._now)
+        self._send(before, Close(name))
+        # As if the one that leaves had forgotten it: the other is told everything.
+        self._advance(name, events.From(role, Forgotten(name, running.state.peer(role).epoch)))
 
     def _advance(self, name: str, event: events.Event) -> None:
         running = self._running.get(name)

@@ -3,7 +3,7 @@
 import io
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from rich.console import Console
 
 from ringroad.cluster import daemon
 from ringroad.cluster.client import Client, Delta, user
+from ringroad.cluster.config import load_config
 from ringroad.cluster.processes import Family
 from ringroad.v1.inference_pb2 import FinishReason, Speaker, Usage
 
@@ -37,8 +38,12 @@ class Cluster:
 
     def replica(self, deployment: str) -> psutil.Process:
         """The process of a deployment's only replica."""
-        (found,) = [p for p in self.family.alive() if f":{deployment}" in " ".join(p.cmdline())]
+        (found,) = self.replicas(deployment)
         return found
+
+    def replicas(self, deployment: str) -> list[psutil.Process]:
+        """The processes of a deployment."""
+        return [p for p in self.family.alive() if f":{deployment}" in " ".join(p.cmdline())]
 
     def generate(self, prompt: str, timeout: float = 120.0, **options: object) -> Text:
         """One text; any number of deltas, offsets without a gap, then exactly one final."""
@@ -58,24 +63,41 @@ class Cluster:
         return got
 
 
+def _free(count: int) -> int:
+    """The first of so many free ports in a row."""
+    while True:
+        with ExitStack() as taken:
+            port = 0
+            try:
+                for _ in range(count):
+                    each = taken.enter_context(socket.socket())
+                    each.bind(("127.0.0.1", port and port + 1))
+                    port = each.getsockname()[1]
+            except OSError:
+                continue
+            return port - count + 1
+
+
 @contextmanager
-def running(folder: Path, large: str, small: str, weights: str, more: str = "") -> Iterator[Cluster]:
-    """A cluster of its own state folder and port, with `more` in its configuration; checks that it leaves no
+def running(
+    folder: Path, large: str, small: str, weights: str, more: str = "", gateways: int = 1
+) -> Iterator[Cluster]:
+    """A cluster of its own state folder and ports, with `more` in its configuration; checks that it leaves no
     process behind."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = _free(gateways)
     config = folder / "cluster.toml"
     config.write_text(
-        f'name = "test"\n[gateway]\nport = {port}\n[drafter]\nmodel = "{small}"\nweights = "int4"\n'
+        f'name = "test"\n[gateway]\nport = {port}\nreplicas = {gateways}\n'
+        f'[drafter]\nmodel = "{small}"\nweights = "int4"\n'
         f'[verifier]\nmodel = "{large}"\nweights = "{weights}"\n{more}'
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RINGROAD_STATE", str(folder / "state"))
-        process = daemon.start(config, f"127.0.0.1:{port}", Console(file=io.StringIO()))
+        target = daemon.targets_of(load_config(config).gateway)
+        process = daemon.start(config, target, Console(file=io.StringIO()))
         family = Family(psutil.Process(process.pid))
         try:
-            yield Cluster(f"127.0.0.1:{port}", family)
+            yield Cluster(target, family)
         finally:
             everyone = family.alive()
             daemon.stop()

@@ -31,7 +31,7 @@ class Hub:
         self.now = 0.0
         self.drafts: dict[str, Draft] = {}  # that wait for an answer
         self.last: dict[str, Consult] = {}
-        self.router = Router(RouterConfig(until=None), self.send)
+        self.router = Router(RouterConfig(until=None, lost_after_seconds=3.0), self.send)
         self.hears(DRAFT, Hello("drafter", place=drafter))
         self.hears(JUDGE, Hello("verifier", place=verifier))
         for turn in (self.begin, self.propose, self.judge):

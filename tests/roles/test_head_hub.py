@@ -32,7 +32,7 @@ def columns(count: int) -> Features:
 
 def asked(budget: int = 4) -> tuple[Hub, Draft]:
     """A routed session whose drafter has just been asked."""
-    hub = Hub(RouterConfig(draft_tokens=budget))
+    hub = Hub(RouterConfig(draft_tokens=budget, lost_after_seconds=3.0))
     hub.greet(DRAFT, JUDGE)
     hub.hears(HEAD, Hello("head"))
     hub.take(HEAD)

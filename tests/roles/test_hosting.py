@@ -9,9 +9,16 @@ from dataclasses import dataclass, field
 import pytest
 
 from ringroad.actors import hosting
-from ringroad.actors.channel import Spoke
+from ringroad.actors.channel.spoke import Arrival, Link, Spoke
 from ringroad.actors.hosting import run_role
-from ringroad.actors.messages import Close, Hello, Message
+from ringroad.actors.messages import Features, Hello, Message, Seen
+
+ROUTER = b"router"
+
+
+def asking(session: str) -> Seen:
+    """A question."""
+    return Seen(session, 0, 1, 0, [], Features([], []), b"")
 
 
 @dataclass
@@ -22,7 +29,7 @@ class Fake:
     late: float = 0.0  # seconds until they do
     ends: int = 4  # steps
     place: threading.Event = field(default_factory=threading.Event)
-    inbox: "queue.SimpleQueue[Sequence[Message]]" = field(default_factory=queue.SimpleQueue)
+    inbox: "queue.SimpleQueue[Arrival]" = field(default_factory=queue.SimpleQueue)
     questions: list[Message] = field(default_factory=list)
     idle: bool = False  # whether there is always something to do
     takes: float = 0.0  # seconds of a step
@@ -45,10 +52,10 @@ class Fake:
 
     def step(self) -> list[Message]:
         if len(self.steps) in self.during:
-            self.inbox.put([Close(self.during[len(self.steps)])])
+            self.inbox.put((ROUTER, [asking(self.during[len(self.steps)])]))
         time.sleep(self.takes)
         answers, self.questions = self.questions, []
-        self.steps.append({answer.session for answer in answers if isinstance(answer, Close)})
+        self.steps.append({answer.session for answer in answers if isinstance(answer, Seen)})
         if len(self.steps) == self.ends:
             self.place.set()
         return answers
@@ -56,14 +63,18 @@ class Fake:
     def rescue(self) -> list[Message]:
         return []
 
-    def send(self, messages: Sequence[Message]) -> None:
-        back = [each for each in messages if isinstance(each, Close) and each.session in self.again]
+    def send(self, link: Link, messages: Sequence[Message]) -> None:
+        assert link == ROUTER
+        back = [each for each in messages if isinstance(each, Seen) and each.session in self.again]
         if back:
-            threading.Timer(self.late, self.inbox.put, [back]).start()
+            threading.Timer(self.late, self.inbox.put, [(link, back)]).start()
+
+    def leave(self) -> None:
+        """Nobody is told."""
 
     def run(self, *asked: str) -> list[set[str]]:
         """The sessions of each step, when these ask first."""
-        self.inbox.put([Close(name) for name in asked])
+        self.inbox.put((ROUTER, [asking(name) for name in asked]))
         spoke: Spoke = self  # type: ignore[assignment]
         run_role(self, spoke, self.place)
         return self.steps

@@ -1,6 +1,9 @@
 """The processes of a ring: how they meet, how the first tells the others what to do, and how they part."""
 
+import math
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from threading import Event
 
@@ -10,6 +13,8 @@ from torch.distributed.distributed_c10d import Store
 
 from ringroad.kernels.ring.communicator import Group, RingBroken
 
+LEFT = b""  # the first rank's last word
+LINGER_MS = 500  # for that to be sent
 POLL_MS = 200  # how soon a rank that waits for word notices that it should stop
 MEET_SECONDS = 300.0  # others may have to load their model first
 
@@ -44,17 +49,25 @@ class Gang:
             except zmq.Again as error:
                 raise RingBroken(rank, "it takes in nothing") from error
 
-    def heard(self, stop: Event) -> Iterator[bytes]:
-        """What the first rank tells, until `stop` is set."""
+    def heard(self, stop: Event, grace_seconds: float = 0.0) -> Iterator[bytes]:
+        """What the first rank tells until it leaves, or `stop` was set that long ago."""
         (line,) = self._lines
-        while not stop.is_set():
+        ends = math.inf
+        while time.monotonic() < ends:
+            if stop.is_set() and ends == math.inf:
+                ends = time.monotonic() + grace_seconds
             if line.poll(POLL_MS):
-                yield line.recv()
+                if (message := line.recv()) == LEFT:
+                    return
+                yield message
 
     def close(self) -> None:
         """Leaves the gang."""
         for line in self._lines:
-            line.close(linger=0)
+            if not self.rank:
+                with suppress(zmq.Again):
+                    line.send(LEFT, zmq.NOBLOCK)
+            line.close(linger=LINGER_MS)
         self._context.term()
         if dist.is_initialized():
             dist.destroy_process_group()
