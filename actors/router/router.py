@@ -57,8 +57,7 @@ class Router:
         self._peers = Peers(name, config.ways)
         self._gateways: dict[Address, float] = {}  # when each was last heard
         self._running: dict[str, Running] = {}
-        self._leaving = False
-        self._now = 0.0  # of the message in hand
+        self._now, self._leaving = 0.0, False  # the time of the message in hand
         self._waiting: dict[str, Draft | Consult] = {}  # questions about to be sent, by session
         self._rulings = Rulings(send)
         self._allowance = Allowance(config, self._peers, self._running)
