@@ -23,7 +23,8 @@ def run(body: Coroutine[Any, Any, None]) -> None:
 @contextlib.asynccontextmanager
 async def gateways(url: str, count: int = 1, **options: Any) -> AsyncIterator[list[RedisLedger]]:
     """Ledgers of as many gateways, closed at the end."""
-    config = LedgerConfig(url=url, **options)
+    # A busy machine may take its time; who tries a silent server says less.
+    config = LedgerConfig(url=url, **{"timeout_seconds": 2.0, **options})
     ledgers = [RedisLedger(config, uuid.uuid4().hex) for _ in range(count)]
     try:
         yield ledgers
