@@ -2,7 +2,7 @@
 
 Public here and beside it (nothing else of this package is meant for other rooms):
 
-- `Gateway(config, pair, tokenizer, link, policies, version)`; `await start()` binds and serves,
+- `Gateway(config, pair, tokenizer, link, policies, version, ledger=None)`; `await start()` binds and serves,
   `port` is then the bound port; `await stop(grace_seconds)` drains and stops. Needs no Ray.
 - `config.GatewayConfig`, `config.Pair(name, large, small, context_length, vocabulary)`, and
   `config.Policies(default, thresholds)`: what requests may name in `routing.policy`.
@@ -12,10 +12,11 @@ Public here and beside it (nothing else of this package is meant for other rooms
   A `Submit.session` is made here, "<request id>~<tag>.<number>", and unique among gateways.
 - `ringroad.actors.tokenizer.Tokenizer.open(path)`.
 
-What the gateway expects of a router: chunks of a session in order and from offset 0 on; `counts`
-with the last one; an answer to every `Cancel` of a session it has not ended (its place is given
-away after `config.settle_seconds` without one); a `Roster` as soon as the link is up and again
-after it was lost, for nothing is served before one names a verifier.
+What the gateway expects of a router: chunks of a session in order, from offset 0 on or from what was
+committed before; `counts` with each, at least the last; an answer to every `Cancel` of a session it
+has not ended (its place is given away after `config.settle_seconds` without one); a `Roster` as soon
+as the link is up and again after it was lost, for nothing is served, and nothing goes on, before one
+names who must speak.
 """
 
 import asyncio

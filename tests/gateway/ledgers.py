@@ -45,6 +45,7 @@ class MemoryLedger:
         self.away = False
         self.slow = False
         self.looks = 0
+        self.crowd: asyncio.Barrier | None = None  # of finds, which are all answered at once
         self._store = store
         self._name = name
         self._aborts = store.aborts.setdefault(name, asyncio.Queue())
@@ -89,7 +90,10 @@ class MemoryLedger:
         row = self._store.rows.get(request_id)
         if row is None:
             return None
-        return Entry(row.record, Part(0, list(row.tokens), list(row.speakers), row.ending), row.owner)
+        entry = Entry(row.record, Part(0, list(row.tokens), list(row.speakers), row.ending), row.owner)
+        if self.crowd is not None:
+            await self.crowd.wait()
+        return entry
 
     async def claim(self, request_id: str) -> bool:
         await self._answers()

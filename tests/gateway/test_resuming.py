@@ -350,12 +350,18 @@ async def test_a_take_over_needs_a_place(serving: Any, helpers: Any) -> None:
         await b.until_load(0, 0)
 
 
-async def test_two_ask_at_once_for_what_is_to_be_taken_up(serving: Any, helpers: Any) -> None:
+async def test_three_ask_at_once_for_what_is_to_be_taken_up(serving: Any, helpers: Any) -> None:
     async with Cluster(serving) as (cluster, a, b):
         await begun(a, b"abc")
         cluster.store.rows["mine"].owner = None
+        cluster.ledgers[1].crowd = asyncio.Barrier(3)
         calls = [b.inference.Generate(rest(3)), b.inference.Generate(asked()), b.inference.Generate(rest(0))]
         submit = await b.router.submitted()
+        for call in calls:
+            await call.initial_metadata()
+        assert await b.load() == (1, 0)
+        session = b.gateway._sessions.find("mine")
+        assert (session.readers, session.follower) == (3, None)
         b.router.end(submit, 3, Finish.LENGTH, b"d")
         texts = [(await text_from(helpers, c, o))[0] for c, o in zip(calls, (3, 0, 0), strict=True)]
         assert texts == ["d", "abcd", "abcd"]

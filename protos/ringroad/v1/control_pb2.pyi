@@ -299,7 +299,7 @@ class AbortResponse(_message.Message):
 
     ABORTED_FIELD_NUMBER: _builtins.int
     aborted: _builtins.bool
-    """False when no such request was running here."""
+    """False when no such request was running."""
     def __init__(
         self,
         *,

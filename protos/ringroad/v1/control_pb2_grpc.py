@@ -83,7 +83,8 @@ class ControlServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Abort(self, request, context):
-        """Ends a running request; its stream closes with FINISH_REASON_CANCELLED.
+        """Ends a running request, also at another gateway of the same ledger; its streams close with
+        FINISH_REASON_CANCELLED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,7 +40,9 @@ class ControlServiceStub:
     GetLoad: _grpc.UnaryUnaryMultiCallable[_control_pb2.GetLoadRequest, _control_pb2.GetLoadResponse]
     """Says how busy the cluster is, cheaply: for balancers and autoscalers."""
     Abort: _grpc.UnaryUnaryMultiCallable[_control_pb2.AbortRequest, _control_pb2.AbortResponse]
-    """Ends a running request; its stream closes with FINISH_REASON_CANCELLED."""
+    """Ends a running request, also at another gateway of the same ledger; its streams close with
+    FINISH_REASON_CANCELLED.
+    """
 
 @_typing.type_check_only
 class ControlServiceAsyncStub(ControlServiceStub):
@@ -54,7 +56,9 @@ class ControlServiceAsyncStub(ControlServiceStub):
     GetLoad: _aio.UnaryUnaryMultiCallable[_control_pb2.GetLoadRequest, _control_pb2.GetLoadResponse]  # type: ignore[assignment]
     """Says how busy the cluster is, cheaply: for balancers and autoscalers."""
     Abort: _aio.UnaryUnaryMultiCallable[_control_pb2.AbortRequest, _control_pb2.AbortResponse]  # type: ignore[assignment]
-    """Ends a running request; its stream closes with FINISH_REASON_CANCELLED."""
+    """Ends a running request, also at another gateway of the same ledger; its streams close with
+    FINISH_REASON_CANCELLED.
+    """
 
 class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
     """Looks at a cluster and ends requests."""
@@ -89,6 +93,8 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.AbortRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.AbortResponse, _abc.Awaitable[_control_pb2.AbortResponse]]:
-        """Ends a running request; its stream closes with FINISH_REASON_CANCELLED."""
+        """Ends a running request, also at another gateway of the same ledger; its streams close with
+        FINISH_REASON_CANCELLED.
+        """
 
 def add_ControlServiceServicer_to_server(servicer: ControlServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -412,7 +412,9 @@ class GenerateRequest(_message.Message):
     name is the same generation, read from its beginning; another one under a name that is known is refused.
     """
     resumable: _builtins.bool
-    """Goes on for a while after its stream has broken, so that it can be resumed. Otherwise leaving ends it."""
+    """Goes on for a while after its last stream has been closed or has broken, and is kept for as long when it has
+    ended, so that it can be resumed. Otherwise leaving ends it. A client that means to end it calls Abort.
+    """
     min_tokens: _builtins.int
     """Neither end-of-text tokens nor stop_token_ids can be drawn before so many tokens; at most max_tokens. Default 0."""
     echo: _builtins.bool
@@ -447,7 +449,10 @@ class GenerateRequest(_message.Message):
 
     @_builtins.property
     def resume(self) -> Global___Resume:
-        """Reads a request further that this or another gateway has begun. request_id names it, and nothing else is set."""
+        """Reads a request further that this or another gateway has begun. request_id names it, resumable may be set for
+        when it goes on here, and nothing else. NOT_FOUND when it is not known any more; UNAVAILABLE with RetryInfo
+        while nobody can tell; RESOURCE_EXHAUSTED when it is to go on here and there is no place.
+        """
 
     @_builtins.property
     def stop_token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -514,7 +519,9 @@ class Resume(_message.Message):
 
     NEXT_OFFSET_FIELD_NUMBER: _builtins.int
     next_offset: _builtins.int
-    """The first token not received yet: offset + tokens of the last delta that was. At most as many as were sent."""
+    """The first token not received yet: offset + tokens of the last delta that was. At most as many as were sent;
+    refused when the text turns out to be shorter.
+    """
     def __init__(
         self,
         *,
@@ -575,7 +582,7 @@ class Delta(_message.Message):
     LOGPROBS_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """The text of these tokens. Characters split over tokens arrive with the token that ends them,
-    so a delta may hold tokens and no text yet.
+    so a delta may hold tokens and no text yet. The last token is never sent before all of the text is.
     """
     offset: _builtins.int
     """How many tokens were sent before these."""
@@ -743,7 +750,7 @@ class Usage(_message.Message):
     large_tokens: _builtins.int
     """Tokens spoken by the large model."""
     time_to_first_token_seconds: _builtins.float
-    """From the gateway's receipt of the request to the first token."""
+    """From the gateway's receipt of the request to the first token; of one that it took up from another, since then."""
     total_seconds: _builtins.float
     """From the gateway's receipt of the request to the end."""
     seed: _builtins.int
@@ -753,7 +760,7 @@ class Usage(_message.Message):
     @_builtins.property
     def degraded(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What was lost on the way, for example "drafter": it cost speed, in routed mode also the choice
-        of speaker. "head": the learned policy could not judge some tokens, and margin did in its place.
+        of speaker. "router", "gateway": a pause; with a gateway also what it had counted of drafts and consults. "head": the learned policy could not judge some tokens, and margin did in its place.
         """
 
     def __init__(

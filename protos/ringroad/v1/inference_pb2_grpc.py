@@ -53,8 +53,10 @@ class InferenceServiceServicer:
 
     def Generate(self, request, context):
         """Generates one text as a stream: any number of deltas, then exactly one `Final`, or a non-OK
-        status. The text is a function of input, sampling and seed alone. Closing the stream or
-        passing the deadline frees everything the request held, unless it is resumable.
+        status. The text is a function of input, sampling and seed alone. Closing the stream frees everything the
+        request held, unless it is resumable or somebody else reads it, too; so does passing the deadline, resumable
+        or not. A deadline that would pass in line for a place is refused at once, with RESOURCE_EXHAUSTED and
+        RetryInfo. UNAVAILABLE may come after deltas, from a gateway that stops: a resumable request goes on elsewhere.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -35,8 +35,10 @@ class InferenceServiceStub:
     def __new__(cls, channel: _aio.Channel) -> InferenceServiceAsyncStub: ...
     Generate: _grpc.UnaryStreamMultiCallable[_inference_pb2.GenerateRequest, _inference_pb2.GenerateResponse]
     """Generates one text as a stream: any number of deltas, then exactly one `Final`, or a non-OK
-    status. The text is a function of input, sampling and seed alone. Closing the stream or
-    passing the deadline frees everything the request held, unless it is resumable.
+    status. The text is a function of input, sampling and seed alone. Closing the stream frees everything the
+    request held, unless it is resumable or somebody else reads it, too; so does passing the deadline, resumable
+    or not. A deadline that would pass in line for a place is refused at once, with RESOURCE_EXHAUSTED and
+    RetryInfo. UNAVAILABLE may come after deltas, from a gateway that stops: a resumable request goes on elsewhere.
     """
     Tokenize: _grpc.UnaryUnaryMultiCallable[_inference_pb2.TokenizeRequest, _inference_pb2.TokenizeResponse]
     """Turns text or a conversation into the token ids that Generate would start from."""
@@ -48,8 +50,10 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Generate: _aio.UnaryStreamMultiCallable[_inference_pb2.GenerateRequest, _inference_pb2.GenerateResponse]  # type: ignore[assignment]
     """Generates one text as a stream: any number of deltas, then exactly one `Final`, or a non-OK
-    status. The text is a function of input, sampling and seed alone. Closing the stream or
-    passing the deadline frees everything the request held, unless it is resumable.
+    status. The text is a function of input, sampling and seed alone. Closing the stream frees everything the
+    request held, unless it is resumable or somebody else reads it, too; so does passing the deadline, resumable
+    or not. A deadline that would pass in line for a place is refused at once, with RESOURCE_EXHAUSTED and
+    RetryInfo. UNAVAILABLE may come after deltas, from a gateway that stops: a resumable request goes on elsewhere.
     """
     Tokenize: _aio.UnaryUnaryMultiCallable[_inference_pb2.TokenizeRequest, _inference_pb2.TokenizeResponse]  # type: ignore[assignment]
     """Turns text or a conversation into the token ids that Generate would start from."""
@@ -64,8 +68,10 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_inference_pb2.GenerateResponse], _abc.AsyncIterator[_inference_pb2.GenerateResponse]]:
         """Generates one text as a stream: any number of deltas, then exactly one `Final`, or a non-OK
-        status. The text is a function of input, sampling and seed alone. Closing the stream or
-        passing the deadline frees everything the request held, unless it is resumable.
+        status. The text is a function of input, sampling and seed alone. Closing the stream frees everything the
+        request held, unless it is resumable or somebody else reads it, too; so does passing the deadline, resumable
+        or not. A deadline that would pass in line for a place is refused at once, with RESOURCE_EXHAUSTED and
+        RetryInfo. UNAVAILABLE may come after deltas, from a gateway that stops: a resumable request goes on elsewhere.
         """
 
     @_abc_1.abstractmethod
