@@ -60,9 +60,8 @@ class Routes:
         if chunk.finish is not None:
             del self._routed[chunk.session]
             if chunk.finish is Finish.CANCELLED and session.cancelled is None:
-                session.unnamed(
-                    lost=False
-                )  # this gateway was silent for long, and the router took it for gone
+                # This gateway was silent for long, and the router took it for gone.
+                session.unnamed(lost=False)
                 self.begin(session)
             else:
                 self.end(session, chunk.finish, chunk.error)

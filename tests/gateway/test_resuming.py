@@ -229,6 +229,7 @@ async def test_a_broken_stream_leaves_its_request_running(serving: Any, helpers:
         text = await received(again := served.inference.Generate(rest(2)), 2)
         assert text == "cd"
         assert served.router.quiet
+        assert served.gateway._sessions.find("mine").leaving is None  # nobody waits for anybody any more
         served.router.end(submit, 4, Finish.LENGTH, counts=Counts(consults=9))
         _, _, final = await text_from(helpers, again, 4)
         assert (final.usage.completion_tokens, final.usage.consults) == (4, 9)

@@ -29,6 +29,9 @@ async def test_every_end_is_one_final(serving: Any, helpers: Any, finish: Finish
         assert submit.session.startswith("r-1~")
         served.router.tokens(submit, 0, b"he", Speaker.SMALL_KEPT)
         served.router.tokens(submit, 2, b"l", Speaker.SMALL_ACCEPTED)
+        if finish is Finish.CANCELLED:
+            assert (await served.control.Abort(control_pb2.AbortRequest(request_id="r-1"))).aborted
+            await served.router.cancelled()
         served.router.say(
             Chunk(
                 submit.session,
