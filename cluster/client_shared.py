@@ -22,6 +22,7 @@ CHANNEL = [
     # A gateway that is stopped or cut off keeps its connections: pings tell, while somebody reads.
     ("grpc.keepalive_time_ms", 1000),
     ("grpc.keepalive_timeout_ms", 2000),
+    ("grpc.http2.ping_timeout_ms", 2000),  # a minute by default, whatever the line above says
     ("grpc.http2.max_pings_without_data", 0),
 ]
 NOBODY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)  # another gateway may answer

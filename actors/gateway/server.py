@@ -170,8 +170,7 @@ def _options(config: GatewayConfig) -> list[tuple[str, int]]:
         # A client that vanished without a word is noticed, and what it held freed, in 20 seconds.
         ("grpc.keepalive_time_ms", 10_000),
         ("grpc.keepalive_timeout_ms", 10_000),
-        (
-            "grpc.http2.min_ping_interval_without_data_ms",
-            500,
-        ),  # as often clients may ping: ours do each second
+        ("grpc.http2.ping_timeout_ms", 10_000),  # a minute by default, whatever the line above says
+        # As often clients may ping: ours do each second.
+        ("grpc.http2.min_ping_interval_without_data_ms", 500),
     ]

@@ -100,7 +100,8 @@ class FakeGateway(inference_pb2_grpc.InferenceServiceServicer, control_pb2_grpc.
         self.deadlines: list[float | None] = []
         self.ended = threading.Event()
         self._closing = threading.Event()
-        self._server = grpc.server(ThreadPoolExecutor(8))
+        pings = ("grpc.http2.min_ping_interval_without_data_ms", 500)  # as gateways allow
+        self._server = grpc.server(ThreadPoolExecutor(8), options=[pings])
         inference_pb2_grpc.add_InferenceServiceServicer_to_server(self, self._server)
         control_pb2_grpc.add_ControlServiceServicer_to_server(self, self._server)
         states = health_pb2.HealthCheckResponse

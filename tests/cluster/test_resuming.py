@@ -1,10 +1,14 @@
 """Both clients against gateways whose streams break: anywhere, with every status, at several targets."""
 
 import asyncio
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -142,6 +146,33 @@ def test_a_gateway_that_ends_within_a_stream_costs_nothing(
         assert_whole(read([dying.target, targets[0]], request_id="mine"))
     assert begun.is_set()
     assert cloud.requests[0].resume.next_offset == 2
+
+
+STOPPABLE = """
+import threading
+from tests.cluster.fakes import FakeGateway
+with FakeGateway() as gateway:
+    gateway.script = gateway.hold
+    print(gateway.target, flush=True)
+    threading.Event().wait()
+"""
+
+
+@BOTH
+def test_a_gateway_that_is_stopped_is_noticed(read: Read, cloud: Cloud, targets: list[str]) -> None:
+    root = Path(__file__).parent.parent.parent
+    with subprocess.Popen([sys.executable, "-c", STOPPABLE], cwd=root, stdout=subprocess.PIPE) as stopped:
+        assert stopped.stdout is not None
+        target = stopped.stdout.readline().decode().strip()
+        timer = threading.Timer(0.3, stopped.send_signal, [signal.SIGSTOP])
+        timer.start()
+        try:
+            with pytest.raises(CallFailed, match="another one"):  # of that one's text
+                read([target, *targets])
+        finally:
+            timer.cancel()
+            stopped.kill()
+    assert cloud.requests
 
 
 @BOTH
