@@ -116,6 +116,7 @@ class Resuming:
         try:
             self._sessions.generate(session, patience)
         except RingroadError as error:
+            self._ledger.begin(session.record)  # only what was begun can be dropped, for others to take up
             self._sessions.fail(session, error)
             raise
 

@@ -45,6 +45,7 @@ class MemoryLedger:
         self.away = False
         self.slow = False
         self.looks = 0
+        self._told: dict[str, int] = {}  # tokens of each that this gateway has begun
         self.crowd: asyncio.Barrier | None = None  # of finds, which are all answered at once
         self._store = store
         self._name = name
@@ -57,6 +58,7 @@ class MemoryLedger:
     def begin(self, record: Record) -> None:
         row = self._store.rows.setdefault(record.submit.session, Row(record, None))
         row.owner = self._name
+        self._told[record.submit.session] = 0
         self._store.changed()
 
     def commit(
@@ -66,6 +68,8 @@ class MemoryLedger:
         known = len(row.tokens) - offset
         assert row.owner == self._name
         assert known >= 0, "a gap"
+        assert offset == self._told[request_id], "who takes a request up tells all of it again"
+        self._told[request_id] += len(tokens)
         assert row.ending is None
         row.tokens += tokens[known:]
         row.speakers += speakers[known:]

@@ -53,8 +53,10 @@ async def test_a_text_goes_on_with_the_next_router(serving: Any, helpers: Any) -
         code, _ = await helpers.failure(served.inference.Generate(GenerateRequest(prompt="hi")))
         assert code is grpc.StatusCode.UNAVAILABLE  # a new one asks elsewhere
         assert served.router.quiet
+        (timer,) = served.gateway._sessions._routes._stranded.values()
         come_back(served, helpers.VERIFIER, helpers.DRAFTER)
         second = await served.router.submitted()
+        assert timer.cancelled()  # else it would be submitted twice
         assert second.session.startswith("r~")
         assert second.session != first.session
         assert (second.committed, second.speakers) == ([*b"abc"], [KEPT, TAKEN, LARGE])

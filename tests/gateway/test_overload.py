@@ -129,6 +129,7 @@ async def test_a_reader_that_does_not_read_is_waited_for_by_nobody(serving: Any,
             while (response := await slow.read()).HasField("delta"):
                 assert response.delta.offset == text
                 text += len(response.delta.text)
+                assert len(response.delta.token_ids) <= 4096  # a message has a bounded size
                 deltas += 1
         assert text == chunks * each
         assert deltas < chunks / 2  # what piled up came together
