@@ -1,13 +1,11 @@
 """The cluster that is hurt: how it is started, which processes it has, and what they hold."""
 
 import io
-import json
 import os
 import re
 import signal
 import socket
 import time
-import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -26,8 +24,7 @@ from ringroad.cluster.processes import Family
 CONFIG = Path(__file__).with_name("cluster.toml")
 LEDGER = "ledger"
 START_SECONDS = 90.0
-_REPLICA = re.compile(r"ray::ServeReplica:ringroad:(\w+)")
-_TWICE = ("router", "gateway")  # two of them, where a configuration can say so
+_REPLICA = re.compile(r"ray::ServeReplica:[^:]+:(\w+)")
 
 
 @dataclass
@@ -98,21 +95,16 @@ def role_of(process: psutil.Process) -> str:
 @contextmanager
 def started(folder: Path) -> Iterator[Cluster]:
     """The cluster of cluster.toml, with its state in `folder`, once it is whole; leaves nothing behind."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     config = folder / "cluster.toml"
-    config.write_text(_configuration(port))
+    config.write_text(CONFIG.read_text().replace("port = 0", f"port = {_free_ports()}"))
+    settings = load_config(config)
+    targets = [f"127.0.0.1:{port}" for port in settings.gateway.ports]
     before = os.environ.get("RINGROAD_STATE")
     os.environ["RINGROAD_STATE"] = str(folder / "state")
-    process = daemon.start(config, f"127.0.0.1:{port}", Console(file=io.StringIO()))
+    process = daemon.start(config, targets[0], Console(file=io.StringIO()))
     family = Family(psutil.Process(process.pid))
     try:
-        full = _full(load_config(config))
-        cluster = Cluster([f"127.0.0.1:{port}"], family, full)
-        _await(lambda: cluster.counts() == full)
-        _await(lambda: len(_gateways(family)) == full["gateway"])
-        cluster.targets = _gateways(family)
+        cluster = Cluster(targets, family, _full(settings))
         _await(cluster.whole)
         yield cluster
     finally:
@@ -129,22 +121,20 @@ def started(folder: Path) -> Iterator[Cluster]:
     assert process.returncode == 0
 
 
-def _configuration(port: int) -> str:
-    tables = tomllib.loads(CONFIG.read_text())
-    tables["gateway"]["port"] = port
-    for role in _TWICE:
-        if "replicas" in ClusterConfig.model_fields[role].annotation.model_fields:  # type: ignore[union-attr]
-            tables.setdefault(role, {})["replicas"] = 2
-    lines = [f"name = {json.dumps(tables.pop('name'))}"]
-    for name, table in tables.items():
-        lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
-    return "\n".join(lines) + "\n"
+def _free_ports() -> int:
+    """A port that nobody has, nor the one behind it."""
+    while True:
+        with socket.socket() as one, socket.socket() as other, suppress(OSError, OverflowError):
+            one.bind(("127.0.0.1", 0))
+            port: int = one.getsockname()[1]
+            other.bind(("127.0.0.1", port + 1))
+            return port
 
 
 def _full(config: ClusterConfig) -> Counter[str]:
     roles = ("router", "gateway", "drafter", "verifier")
     full = Counter({role: getattr(getattr(config, role), "replicas", 1) for role in roles})
-    full[LEDGER] = 1
+    full.update([LEDGER, "directory"])
     return full
 
 
@@ -154,23 +144,6 @@ def _await(there: Callable[[], bool]) -> None:
         if time.monotonic() > end:
             raise TimeoutError("the cluster did not become whole")
         time.sleep(0.5)
-
-
-def _gateways(family: Family) -> list[str]:
-    """Where the gateways listen for clients: of all their ports those that say they are ready."""
-    ports = {
-        connection.laddr.port
-        for process in family.alive()
-        if role_of(process) == "gateway"
-        for connection in process.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN
-    }
-    return [target for port in sorted(ports) if _ready(target := f"127.0.0.1:{port}")]
-
-
-def _ready(target: str) -> bool:
-    with Client(target) as client:
-        return client.ready()
 
 
 def _title(process: psutil.Process) -> str:

@@ -60,6 +60,8 @@ async def strike(cluster: Cluster, fault: Fault, rng: random.Random) -> Struck:
     at = time.monotonic()
     for victim in victims:
         victim.send_signal(signal.SIGKILL if fault.how == "kill" else signal.SIGSTOP)
+    if fault.how == "kill":  # a large process takes a moment to go
+        await asyncio.to_thread(psutil.wait_procs, victims, BACK_SECONDS)
     if fault.how == "stop":
         await asyncio.sleep(STOP_SECONDS)
         for victim in victims:
