@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PROTOS := protos/ringroad/v1/inference.proto protos/ringroad/v1/control.proto
 
-.PHONY: help setup demo test check format protos clean \
+.PHONY: help setup demo test check format protos clean simulate simulate-mutations \
 	bench bench-peers bench-peers-more bench-engine bench-speculation bench-against-peers bench-routing router chaos soak
 
 help:  ## this list
@@ -33,6 +33,12 @@ format: .venv/developer  ## rewrites the code as ruff would have it
 protos: .venv/developer  ## generates Python from the protos
 	cd protos && PATH="$(CURDIR)/$(BIN):$$PATH" ../$(BIN)/python -m grpc_tools.protoc -I . \
 		--python_out=. --grpc_python_out=. --mypy_out=. --mypy_grpc_out=. $(PROTOS:protos/%=%)
+
+simulate: .venv/developer  ## N schedules in which everything may break, on both cores; goes on where it was interrupted
+	$(BIN)/python -m tests.simulation --count $(or $(N),10000) $(ARGS)
+
+simulate-mutations: .venv/developer  ## that the simulation catches each of a list of deliberate bugs
+	$(BIN)/python -m tests.simulation --mutations
 
 bench: .venv/developer bench-peers  ## this release's figures against a peer
 	$(BIN)/python bench/main_job.py

@@ -1,137 +1,173 @@
-"""What a gateway does for a client, as far as routers see it: who loses its router asks the next one."""
+"""The real gateway without gRPC: requests and answers are protobuf, the link and the ledger are simulated."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import count
-from typing import TYPE_CHECKING
+import asyncio
+from collections import deque
+from collections.abc import Coroutine, Sequence
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
-from msgspec import structs
-
-from ringroad.actors.messages import Cancel, Chunk, Finish, Hello, Message, Speaker
+from ringroad.actors.gateway.config import GatewayConfig, Pair, Policies
+from ringroad.actors.gateway.link import LinkLost
+from ringroad.actors.gateway.server import Gateway
+from ringroad.actors.messages import Hello, Message, Submit, ToGateway, ToRouter
+from ringroad.actors.tokenizer import Tokenizer
+from ringroad.v1 import control_pb2, inference_pb2
+from tests.simulation.ledger import Handle
+from tests.simulation.models import TINY, VOCABULARY
+from tests.simulation.network import Connection
 from tests.simulation.processes import Caller
-from tests.simulation.schedule import Ask
+from tests.simulation.schedule import BREAKS, THRESHOLDS, TOKEN_ENDS
+from tests.simulation.text import bytes_of
 
 if TYPE_CHECKING:
+    from tests.simulation.clients import Stream
     from tests.simulation.world import World
 
-SETTLE = 1.0  # seconds for the router's last word on a cancelled session
+PAIR = Pair(name="tiny", large="large", small="small", context_length=TINY.context, vocabulary=VOCABULARY)
+POLICIES = Policies("margin", THRESHOLDS)
+RESUME = 2.0  # seconds that a request goes on without readers
 
 
-@dataclass
-class Reader:
-    """What a client has read of its text."""
+class Letters:
+    """As much of a tokenizer as requests in tokens need."""
 
-    ask: Ask
-    tokens: list[int] = field(default_factory=list)
-    speakers: list[Speaker] = field(default_factory=list)
-    last: list[Chunk] = field(default_factory=list)  # terminal messages
-    degraded: set[str] = field(default_factory=set)
-    lost: bool = False  # with the gateway
-    left: bool = False  # the client wants no more of it
+    vocabulary, context_length, ends = VOCABULARY, TINY.context, sorted(TOKEN_ENDS)
 
-    @property
-    def over(self) -> bool:
-        """Nothing more is to come."""
-        return bool(self.last) or self.lost
+    def bytes_of(self, token: int) -> bytes:
+        return bytes_of(token)
+
+    def containing(self, run: bytes) -> list[int]:
+        return BREAKS
+
+
+class Lost:
+    """In the inbox: here the router was lost."""
 
 
 class GatewayProcess(Caller):
-    """Its texts, each under the name that the router of the day knows it by."""
+    """A gateway; it is its own link to the router, as `AsyncSpoke` is in a cluster."""
 
     speaks = "gateway"
 
     def __init__(self, world: "World", name: str, life: int) -> None:
+        self._seeking = True
+        self._inbox: deque[Message | Lost] = deque()
+        self._news = asyncio.Event()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.silent_since: float | None = None
         super().__init__(world, name, life)
-        self.running: dict[str, Reader] = {}  # by request
-        self.routed: dict[str, Reader] = {}  # by the name at the router
-        self.heard: dict[str, int] = {}  # tokens, by the name at the router
-        self._serial = count()
+        self.handle = Handle(world.ledger, self)
+        config = GatewayConfig(
+            max_sessions=world.schedule.places,
+            max_waiting=2,
+            settle_seconds=0.5,
+            retry_seconds=0.05,
+            router_seconds=14.0,
+            resume_seconds=RESUME,
+        )
+        tokenizer = cast(Tokenizer, Letters())
+        self.gateway = Gateway(config, PAIR, tokenizer, self, POLICIES, "simulated", self.handle)
+        self.gateway._health = SimpleNamespace(set=_nothing)  # type: ignore[assignment]
+        self.spawn(self.gateway._listen())
+        self.spawn(self.gateway._resuming.hear_aborts())
 
     def hello(self) -> Hello:
         return Hello(role="gateway")
 
-    def ask(self, reader: Reader) -> None:
-        """A client asks."""
-        self.running[reader.ask.name] = reader
-        if self.connection is not None:
-            self._submit(reader)
-        if reader.ask.cancelled is not None:
-            self.later(reader.ask.cancelled, self._cancel, reader)
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Something that ends with this process."""
+        task = self.world.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     def crash(self) -> None:
         super().crash()
-        self._forget()
-        for reader in self.running.values():
-            reader.lost = True
+        self.silent_since = self.now
+        for task in list(self._tasks):
+            task.cancel()
 
-    def met(self) -> None:
-        for reader in list(self.running.values()):
-            self._submit(reader)
+    def stall(self) -> None:
+        super().stall()
+        self.silent_since = self.now
 
-    def parted(self) -> None:
-        self._forget()
+    def wake(self) -> None:
+        self.silent_since = None
+        super().wake()
 
-    def _forget(self) -> None:
-        """What was asked of the router of the day."""
-        for name, reader in self.routed.items():
-            reader.degraded |= self.world.degraded(name)
-        self.routed.clear()
+    def generate(self, request: inference_pb2.GenerateRequest, stream: "Stream") -> asyncio.Task[Any]:
+        """A call of a client's."""
+        return self.spawn(self.gateway._inference.Generate(request, cast(Any, stream)))
+
+    def abort(self, request_id: str) -> asyncio.Task[Any]:
+        """Another."""
+        request = control_pb2.AbortRequest(request_id=request_id)
+        return self.spawn(self.gateway._control.Abort(request, cast(Any, None)))
+
+    async def send(self, message: ToRouter) -> None:
+        """As a `RouterLink`."""
+        if self.connection is None:
+            raise LinkLost("simulated")
+        if isinstance(message, Submit):
+            self._check(message)
+        self.later(0.0, self.tell, [message]) if self.stalled else self.tell([message])
+
+    async def receive(self) -> ToGateway:
+        """As a `RouterLink`."""
+        while not self._inbox:
+            if self.connection is None and not self._seeking:
+                self._seeking = True
+                super().call_again()
+            self._news.clear()
+            await self._news.wait()
+        message = self._inbox.popleft()
+        if isinstance(message, Lost):
+            raise LinkLost("simulated")
+        return cast(ToGateway, message)
+
+    def _check(self, submit: Submit) -> None:
+        """Nothing that is known of a text is generated again."""
+        session = self.gateway._sessions.find(submit.session.split("~")[0])
+        if session is not None and len(submit.committed) < len(session.transcript):
+            self.world.wrong(f"{self.name} has {submit.session} begun anew")
 
     def take(self, messages: Sequence[Message]) -> None:
-        for message in messages:
-            reader = self.routed.get(message.session) if isinstance(message, Chunk) else None
-            if isinstance(message, Chunk) and reader is not None:
-                self._read(reader, message)
+        self._inbox.extend(messages)
+        self._news.set()
 
-    def _submit(self, reader: Reader) -> None:
-        name = f"{reader.ask.name}~{self.name}.{self.life}.{next(self._serial)}"
-        self.routed[name], self.heard[name] = reader, 0
-        self.tell(
-            [
-                structs.replace(
-                    reader.ask.submit(),
-                    session=name,
-                    committed=list(reader.tokens),
-                    speakers=list(reader.speakers),
-                )
-            ]
-        )
+    def parted(self, connection: Connection) -> None:
+        self._inbox.append(Lost())
+        self._news.set()
 
-    def _read(self, reader: Reader, chunk: Chunk) -> None:
-        """Routers say all that is committed from the text's beginning on; the client has read some of it."""
-        heard = self.heard[chunk.session]
-        if chunk.offset != heard:
-            self.world.wrong(f"{reader.ask.name}: token {chunk.offset} came after {heard}")
-            return
-        self.heard[chunk.session] = heard + len(chunk.tokens)
-        known = len(reader.tokens) - chunk.offset
-        if chunk.tokens[:known] != reader.tokens[chunk.offset :][: len(chunk.tokens)]:
-            self.world.wrong(f"{reader.ask.name}: what was committed has changed")
-        reader.tokens += chunk.tokens[known:]
-        reader.speakers += chunk.speakers[known:]
-        if chunk.finish is Finish.CANCELLED and not reader.left:  # the router took this gateway for dead
-            reader.degraded |= self.world.degraded(chunk.session)
-            del self.routed[chunk.session]
-            self._submit(reader)
-        elif chunk.finish is not None:
-            self._end(reader, chunk)
+    def call_again(self) -> None:
+        """Not before the gateway asks for it."""
+        if self._seeking:
+            super().call_again()
 
-    def _cancel(self, reader: Reader) -> None:
-        if reader.over:
-            return
-        reader.left = True
-        names = [name for name, each in self.routed.items() if each is reader]
-        self.tell([Cancel(name) for name in names])
-        self.later(SETTLE, self._give_up, reader)
+    def _leave(self) -> None:
+        self._seeking = False
+        super()._leave()
 
-    def _give_up(self, reader: Reader) -> None:
-        if not reader.over:
-            self._end(reader, Chunk(reader.ask.name, len(reader.tokens), [], [], Finish.CANCELLED))
+    def held(self) -> dict[str, object]:
+        """What it still holds of requests."""
+        sessions = self.gateway._sessions
+        routes, places = sessions._routes, sessions._places
+        return {
+            "known": [name for name in sessions._known if name not in sessions._kept],
+            "leaving": [name for name, each in sessions._kept.items() if each.leaving is not None],
+            "routed": routes._routed,
+            "stranded": routes._stranded,
+            "outbox": routes._outbox,
+            "places": places._held,
+            "line": places._line,
+            "streams": range(sessions._streams),
+            "settling": [each for each in sessions._known.values() if _ticks(each.settling)],
+        }
 
-    def _end(self, reader: Reader, last: Chunk) -> None:
-        reader.last.append(last)
-        reader.degraded |= set(last.counts.degraded) if last.counts else set()
-        self.running.pop(reader.ask.name, None)
-        for name in [name for name, each in self.routed.items() if each is reader]:
-            reader.degraded |= self.world.degraded(name)
-            del self.routed[name]
+
+def _ticks(timer: asyncio.TimerHandle | None) -> bool:
+    return timer is not None and not timer.cancelled() and timer.when() > asyncio.get_event_loop().time()
+
+
+async def _nothing(*_: object) -> None:
+    pass

@@ -5,7 +5,7 @@ What a row says is what a fresh engine with the real model says of the text that
 a block that was lost, kept too long or shared by mistake is another text, and so another answer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache, lru_cache
 from typing import Any
@@ -17,6 +17,7 @@ from ringroad.actors.engine.cache import Cache, Span
 from ringroad.actors.engine.engine import Engine, Outcome, Passed, Work
 from ringroad.actors.engine.model import Model
 from ringroad.actors.engine.pool import BLOCK, Pool
+from ringroad.actors.engine.tenant import Held
 from ringroad.actors.engine.weights import Shape
 from ringroad.actors.messages import Features, Sampling
 from tests.engine.tiny import SHAPE, TinyWeights
@@ -87,6 +88,7 @@ class Looking(Engine):
         """Room for so many blocks of the cache."""
         super().__init__(Places(name), blocks * 2 * BLOCK * 4)
         self._name = name
+        self.texts: Mapping[str, Held] | None = None  # that sessions have, where all is read for them
 
     def _answer(self, batch: Sequence[Work], passed: Passed) -> list[Outcome]:
         return [
@@ -98,6 +100,7 @@ class Looking(Engine):
         before = len(tokens) - len(work.tokens)
         sampling = self._sessions[work.session].sampling
         count = len(work.tokens)
+        self._check(work, tokens[:before])
         rows = [
             said(self._name, _seen(work, before, row, tokens, positions), sampling, work.siblings)
             for row in range(count - work.answers, count)
@@ -108,6 +111,11 @@ class Looking(Engine):
             [row.siblings[0] for row in rows] if work.siblings else (),
             [row.successors[0][: work.successors] for row in rows] if work.successors else (),
         )
+
+    def _check(self, work: Work, before: list[int]) -> None:
+        text = self.texts[work.session].text if self.texts is not None else []
+        if any(place != token + 1 for place, token in zip(before, text, strict=False)):
+            raise Corrupt(f"{work.session}: the cache holds another text than the session has")
 
 
 def _seen(work: Work, before: int, row: int, tokens: list[int], positions: list[int]) -> tuple[int, ...]:

@@ -3,17 +3,22 @@
 from dataclasses import replace
 from functools import cache, lru_cache
 
-from ringroad.actors.drafter.model import ModelDrafter
-from ringroad.actors.engine.tenant import Tenant
 from ringroad.actors.messages import Finish, Mode, Sampling
 from ringroad.actors.router.policies import RULES, Scope
+from ringroad.v1 import inference_pb2
 from tests import reference
-from tests.simulation.gateway import GatewayProcess, Reader
+from tests.simulation.clients import Reader
 from tests.simulation.models import LARGE, SMALL, model
-from tests.simulation.processes import RoleProcess, RouterProcess
 from tests.simulation.schedule import POLICIES, PROMPTS, SAMPLINGS, Ask, Schedule
+from tests.simulation.text import before_stops, stopped, text_of
 from tests.simulation.world import World
 
+FINISHES = {
+    inference_pb2.FINISH_REASON_STOP: Finish.STOP,
+    inference_pb2.FINISH_REASON_LENGTH: Finish.LENGTH,
+    inference_pb2.FINISH_REASON_CANCELLED: Finish.CANCELLED,
+    inference_pb2.FINISH_REASON_ERROR: Finish.ERROR,
+}
 MOST = 14  # tokens of a text
 
 
@@ -22,60 +27,65 @@ def run(schedule: Schedule, tracing: bool = False) -> World:
     world = World(schedule, tracing)
     world.run()
     for reader in world.readers.values():
-        for problem in _read(reader, schedule):
+        for problem in [*reader.errors, *_read(reader, schedule)]:
             world.wrong(f"{reader.ask.name}: {problem}")
-    for process in world.processes.values():
-        held = _held(process, schedule.harsh)
-        if held:
-            world.wrong(f"{process.name} holds {held}")
+    for name, what in world.held.items():
+        if what:
+            world.wrong(f"{name} holds {what}")
     return world
 
 
 def _read(reader: Reader, schedule: Schedule) -> list[str]:
     """What is wrong with what a client read."""
-    ask, text = reader.ask, reader.tokens
-    if reader.lost:
-        return [] if _agrees(reader, schedule, whole=False) else [f"read {text} until the gateway was lost"]
+    ask, tokens = reader.ask, reader.tokens
+    whole = _expected(ask)
+    if reader.lost and not reader.last:
+        same = tokens == whole[: len(tokens)] or ask.mode is Mode.ROUTED
+        return [] if same else [f"read {tokens} until it was lost, not {whole}"]
     if len(reader.last) != 1:
         return [f"{len(reader.last)} terminal messages"]
-    last = reader.last[0]
-    if last.finish is Finish.ERROR:
-        verifiers = sum(fault.target.startswith("verifier") for fault in schedule.faults)
-        if schedule.harsh or ("given up" in last.error and verifiers >= 3):
-            return []
-        return [f"ended with {last.error!r}"]
-    if last.finish is Finish.CANCELLED and not reader.left:
-        return ["cancelled by nobody"]
-    if not _agrees(reader, schedule, whole=last.finish is not Finish.CANCELLED):
-        return [f"read {text} ({last.finish}), not {expected(ask) or 'the text without faults'}"]
-    wanted = Finish.STOP if text and text[-1] in ask.ends else Finish.LENGTH
-    if last.finish is not Finish.CANCELLED and last.finish is not wanted:
-        return [f"ended with {last.finish}, not {wanted}"]
-    return []
+    last, finish = reader.last[0], FINISHES[reader.last[0].finish_reason]
+    changed = ask.mode is Mode.ROUTED and (bool(last.usage.degraded) or reader.anew)
+    if finish is Finish.ERROR:
+        lost = sum(fault.target.startswith("verifier") for fault in schedule.faults)
+        given_up = schedule.harsh or ("given up" in last.error and lost >= 3)
+        return [] if given_up else [f"ended with {last.error!r}"]
+    if finish is Finish.CANCELLED:
+        if not reader.left:
+            return ["cancelled by nobody"]
+        same = changed or tokens == whole[: len(tokens)]
+        return [] if same else [f"read {tokens} and cancelled, not {whole}"]
+    if changed:
+        whole = cut(tokens, ask)
+    problems = []
+    if tokens != whole:
+        problems.append(f"read {tokens} ({finish}), not {whole}")
+    text = before_stops(text_of([token for token in whole if token not in ask.ends]), ask.stops)
+    if reader.text != text:
+        problems.append(f"read {reader.text!r}, not {text!r}")
+    ends = tokens and tokens[-1] in ask.ends
+    wanted = Finish.STOP if ends or stopped(tokens, ask.stops) is not None else Finish.LENGTH
+    if finish is not wanted:
+        problems.append(f"ended with {finish}, not {wanted}")
+    if last.usage.completion_tokens != len(tokens):
+        problems.append(f"was told of {last.usage.completion_tokens} tokens, read {len(tokens)}")
+    return problems
 
 
-def _agrees(reader: Reader, schedule: Schedule, whole: bool) -> bool:
-    ask, text = reader.ask, reader.tokens
-    if ask.mode is Mode.ROUTED:
-        if reader.degraded:
-            return not whole or len(text) == ask.max_tokens or text[-1] in ask.ends
-        known = routed(ask)
-    else:
-        known = expected(ask)
-    return text == known if whole else text == known[: len(text)]
+def _expected(ask: Ask) -> list[int]:
+    return routed(ask) if ask.mode is Mode.ROUTED else expected(ask)
 
 
 def expected(ask: Ask) -> list[int]:
     """What one model says by itself, up to the first end."""
-    if ask.mode is Mode.ROUTED:
-        return []
-    return _cut(_plain(SMALL if ask.mode is Mode.SMALL else LARGE, ask.prompt, ask.sampling), ask)
+    return cut(_plain(SMALL if ask.mode is Mode.SMALL else LARGE, ask.prompt, ask.sampling), ask)
 
 
-def _cut(text: list[int], ask: Ask) -> list[int]:
+def cut(text: list[int], ask: Ask) -> list[int]:
+    """Up to the limit, an end, or the token that completes a stop string."""
     text = text[: ask.max_tokens]
-    stop = next((i + 1 for i, token in enumerate(text) if token in ask.ends), len(text))
-    return text[:stop]
+    end = next((i + 1 for i, token in enumerate(text) if token in ask.ends), len(text))
+    return text[: min(end, stopped(text, ask.stops) or len(text))]
 
 
 @cache
@@ -86,46 +96,15 @@ def _plain(name: str, prompt: int, sampling: int) -> list[int]:
 
 @lru_cache(maxsize=20_000)
 def _routed(ask: Ask) -> list[int]:
-    world = World(Schedule(0, drafters=1, verifiers=1, asks=(ask,)))
+    world = World(Schedule(0, asks=(ask,)))
     world.run()
     return world.readers[ask.name].tokens
 
 
 def routed(ask: Ask) -> list[int]:
     """What both models say together where nothing breaks."""
-    whole = Ask("a", 0.0, ask.prompt, ask.sampling, ask.mode, MOST, (), 3, ask.policy)
+    whole = Ask("a", 0.0, ask.prompt, ask.sampling, ask.mode, MOST, policy=ask.policy)
     if RULES[POLICIES[ask.policy or 0].name].scope is Scope.TOKEN:
-        return _cut(_routed(whole), ask)
+        return cut(_routed(whole), ask)
     # Who decides wider than by tokens looks at where the text ends.
-    return _routed(replace(whole, max_tokens=ask.max_tokens, ends=ask.ends))
-
-
-def _held(process: object, harsh: bool) -> str:
-    """What a process still holds of requests that are over."""
-    if isinstance(process, RouterProcess):
-        return _filled(
-            running=process.router._running,
-            waiting=process.router._waiting,
-            rulings=process.router._rulings._pending,
-            sessions=[name for peer in process.router._peers.values() for name in peer.sessions],
-            rounds=[name for peer in process.router._peers.values() for name in peer.foresight._rounds],
-        )
-    if isinstance(process, GatewayProcess):
-        return _filled(running=process.running, routed=process.routed)
-    # Where a Close and what it ends change places, a role holds what nobody can tell it to let go of.
-    if isinstance(process, RoleProcess) and isinstance(process.role, Tenant) and not harsh:
-        role = process.role
-        engine = role._engine
-        found = _filled(
-            held=role._held, tasks=role._tasks, sessions=engine._sessions, blocks=engine._pool._holders
-        )
-        if isinstance(role, ModelDrafter):
-            found += _filled(
-                growers=role._growers, free=role._free, guessed=role._guessed, ahead=role._idle._ahead
-            )
-        return found
-    return ""
-
-
-def _filled(**parts: object) -> str:
-    return " ".join(f"{name}: {list(part)}" for name, part in parts.items() if part)  # type: ignore[call-overload]
+    return cut(_routed(replace(whole, max_tokens=ask.max_tokens, ends=ask.ends)), ask)

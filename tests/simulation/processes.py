@@ -2,7 +2,7 @@
 
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
@@ -12,10 +12,10 @@ from ringroad.actors.drafter.model import ModelDrafter
 from ringroad.actors.drafter.plan import Plan
 from ringroad.actors.drafter.strategies.suffix import Suffix
 from ringroad.actors.drafter.strategy import Ensemble
-from ringroad.actors.messages import Chunk, Hello, Message
-from ringroad.actors.role import Role
+from ringroad.actors.messages import Chunk, Hello, Message, Submit
 from ringroad.actors.router.config import RouterConfig
 from ringroad.actors.router.router import Router
+from ringroad.actors.shared import Shared
 from ringroad.actors.verifier.verifier import Verifier
 from tests.simulation.models import LARGE, SMALL, Looking
 from tests.simulation.network import Connection, End
@@ -47,9 +47,9 @@ class Process(End):
 
     def arrived(self, connection: Connection, messages: Sequence[Message]) -> None:
         if self.stalled:
-            self._frames.append((self.receive, (connection, messages)))
+            self._frames.append((self.got, (connection, messages)))
         else:
-            self._run(self.receive, connection, messages)
+            self._run(self.got, connection, messages)
 
     def broke(self, connection: Connection) -> None:
         self._run(self.left, connection)
@@ -77,7 +77,7 @@ class Process(End):
         """Those that it has now."""
         raise NotImplementedError
 
-    def receive(self, connection: Connection, messages: Sequence[Message]) -> None:
+    def got(self, connection: Connection, messages: Sequence[Message]) -> None:
         """A frame to act upon."""
         raise NotImplementedError
 
@@ -104,6 +104,7 @@ class RouterProcess(Process):
         self.router = Router(config, self._send, f"{name}.{life}")
         self._connections: dict[bytes, Connection] = {}
         self._outgoing: dict[bytes, list[Message]] = {}
+        self._committed: dict[str, list[int]] = {}  # of texts that are taken up, until they go on
         self.later(self.draw.random() * HEARTBEAT, self._tick)
 
     def connections(self) -> list[Connection]:
@@ -113,24 +114,35 @@ class RouterProcess(Process):
         """Somebody has called."""
         self._connections[connection.identity] = connection
 
-    def receive(self, connection: Connection, messages: Sequence[Message]) -> None:
+    def got(self, connection: Connection, messages: Sequence[Message]) -> None:
+        for message in messages:
+            if isinstance(message, Submit):
+                self._committed[message.session] = message.committed
         self.router.receive_all(connection.identity, messages, self.now)
         self._flush()
 
     def left(self, connection: Connection) -> None:
-        del self._connections[connection.identity]
+        self._connections.pop(connection.identity, None)
         self.router.lose(connection.identity)
         self._flush()
 
     def _tick(self) -> None:
-        self.router.tick(self.now)
+        for address in self.router.tick(self.now):
+            if (connection := self._connections.pop(address, None)) is not None:
+                connection.cut(self)
         self._flush()
         self.later(HEARTBEAT, self._tick)
 
     def _send(self, address: bytes, message: Message) -> None:
-        if isinstance(message, Chunk) and message.counts is not None:
-            self.world.did_without[message.session] = set(message.counts.degraded)
+        if isinstance(message, Chunk):
+            self._begun(message)
         self._outgoing.setdefault(address, []).append(message)
+
+    def _begun(self, chunk: Chunk) -> None:
+        """Whoever takes a text up begins with all that is committed of it."""
+        committed = self._committed.pop(chunk.session, None)
+        if committed and chunk.tokens[: len(committed)] != committed:
+            self.world.wrong(f"{self.name} began {chunk.session} anew, which had {committed}")
 
     def _flush(self) -> None:
         outgoing, self._outgoing = self._outgoing, {}
@@ -149,7 +161,7 @@ class Caller(Process):
         self.connection: Connection | None = None
         self._calls = 0
         self._heard = 0.0
-        self.later(self.draw.random() * 0.05, self._seek)
+        self.call_again()
 
     def hello(self) -> Hello:
         """Who this is."""
@@ -158,7 +170,7 @@ class Caller(Process):
     def connections(self) -> list[Connection]:
         return [] if self.connection is None else [self.connection]
 
-    def receive(self, connection: Connection, messages: Sequence[Message]) -> None:
+    def got(self, connection: Connection, messages: Sequence[Message]) -> None:
         if connection is self.connection:
             self._heard = self.now
             self.take(messages)
@@ -167,11 +179,8 @@ class Caller(Process):
         """What the router says."""
         raise NotImplementedError
 
-    def met(self) -> None:
-        """There is a router to speak to."""
-
-    def parted(self) -> None:
-        """And there is none any more."""
+    def parted(self, connection: Connection) -> None:
+        """There is no router any more."""
 
     def left(self, connection: Connection) -> None:
         if connection is self.connection:
@@ -193,7 +202,6 @@ class Caller(Process):
         router.connected(connection)
         self._heard = self.now
         self._greet(connection)
-        self.met()
 
     def _greet(self, connection: Connection) -> None:
         if connection is not self.connection:
@@ -206,9 +214,13 @@ class Caller(Process):
 
     def _leave(self) -> None:
         assert self.connection is not None
-        self.connection.cut(self)
-        self.connection = None
-        self.parted()
+        parted, self.connection = self.connection, None
+        parted.cut(self)
+        self.parted(parted)
+        self.call_again()
+
+    def call_again(self) -> None:
+        """Looks for a router once more."""
         self.later(RECONNECT, self._seek)
 
 
@@ -219,7 +231,8 @@ class RoleProcess(Caller):
         super().__init__(world, name, life)
         self.slow = False
         self.role = role_of(world, name)
-        self._inbox: deque[Message] = deque()
+        self._shared = Shared(self.role)
+        self._inbox: deque[tuple[bytes, Sequence[Message] | None]] = deque()  # None: the router is gone
         self._working = False
 
     def hello(self) -> Hello:
@@ -227,35 +240,47 @@ class RoleProcess(Caller):
         return structs.replace(self.role.hello(), place=place)
 
     def take(self, messages: Sequence[Message]) -> None:
-        self._inbox.extend(messages)
+        assert self.connection is not None
+        self._inbox.append((self.connection.identity, messages))
+        self._work()
+
+    def parted(self, connection: Connection) -> None:
+        self._inbox.append((connection.identity, None))
         self._work()
 
     def _work(self) -> None:
         if self._working:
             return
         while self._inbox:
-            self.role.receive(self._inbox.popleft())
+            router, messages = self._inbox.popleft()
+            if messages is None:
+                self._shared.lost(router)
+            else:
+                self._shared.receive(router, messages)
         if not self.role.busy:
             return
         self._working = True
         self.world.seconds = (0.02 if isinstance(self.role, Verifier) else 0.005) * (0.5 + self.draw.random())
         if self.slow:
             self.world.seconds *= 20
+        # What a drafter reads while nobody asks need not be the text.
+        self.role._engine.texts = self.role._held if self.role.asked else None
         try:
-            answers = self.role.step()
+            answers = self._shared.step()
         except Exception as error:  # noqa: BLE001 - whatever it is, it must not be
             self.world.wrong(f"a step of {self.name} raised {type(error).__name__}: {error}")
-            answers = self.role.rescue()
+            answers = self._shared.rescue()
         self.later(self.world.seconds, self._worked, answers)
 
-    def _worked(self, answers: Sequence[Message]) -> None:
-        if answers:
-            self.tell(answers)
+    def _worked(self, answers: Mapping[bytes, Sequence[Message]]) -> None:
+        for router, told in answers.items():
+            if self.connection is not None and router == self.connection.identity:
+                self.tell(told)
         self._working = False
         self._work()
 
 
-def role_of(world: "World", name: str) -> Role:
+def role_of(world: "World", name: str) -> Verifier | ModelDrafter:
     """A drafter or verifier that has just been started."""
     schedule = world.schedule
     if name.startswith("verifier"):

@@ -3,27 +3,32 @@
 import random
 from dataclasses import dataclass, field, replace
 
-from ringroad.actors.messages import Mode, Policy, Sampling, Submit
+from ringroad.actors.gateway.answers import mode_number
+from ringroad.actors.messages import Mode, Policy, Sampling
+from ringroad.actors.router.policies import RULES
+from ringroad.v1.inference_pb2 import GenerateRequest, Resume, TokenIds
 from tests.simulation.models import VOCABULARY
 
-SAMPLINGS = [
+SAMPLINGS = [  # all exact in the fp32 of a request
     Sampling(1, 0.0),
-    Sampling(2, 0.8),
-    Sampling(2**64 - 1, 1.2),
+    Sampling(2, 0.75),
+    Sampling(2**64 - 1, 1.25),
     Sampling(4, 1.0, top_k=5),
-    Sampling(5, 0.9, top_p=0.8, min_p=0.02),
+    Sampling(5, 0.875, top_p=0.8125, min_p=0.015625),
 ]
 POLICIES = [
-    Policy("margin", 0.6),
+    Policy("margin", 0.625),
     Policy("entropy", 0.5),
-    Policy("random", 0.4),
+    Policy("random", 0.375),
     Policy("max-prob", 2.0),
     Policy("margin", 0.0),
     Policy("margin", share=0.5),
-    Policy("step", 0.4),
-    Policy("cascade", 0.6),
+    Policy("step", 0.375),
+    Policy("cascade", 0.625),
 ]
-ENDS = [(), (), (38,), (10, 52, 63, 2)]
+TOKEN_ENDS = (10, 38, 52)
+THRESHOLDS = {name: rule.default for name, rule in RULES.items() if name != "learned"}
+STOPS = [(), (), (), ("7",), ("cc", "2b")]
 LENGTHS = [1, 2, 5, 9, 14]
 BREAKS = [3, 17, 29, 38, 52, 63]
 
@@ -56,23 +61,46 @@ class Ask:
     ends: tuple[int, ...] = ()
     draft_tokens: int | None = None
     policy: int | None = None  # of POLICIES
+    stops: tuple[str, ...] = ()
+    resumable: bool = True
+    leaves: tuple[Seconds, ...] = ()  # of its streams, after each was begun
+    deadline: Seconds | None = None  # of each of its streams
     cancelled: Seconds | None = None  # after it was asked
 
-    def submit(self) -> Submit:
-        """As a gateway sends it."""
-        routed = self.mode is Mode.ROUTED
-        policy = POLICIES[self.policy] if routed and self.policy is not None else None
-        prompt, sampling, breaks = PROMPTS[self.prompt], SAMPLINGS[self.sampling], BREAKS if routed else []
-        return Submit(
-            self.name,
-            list(prompt),
-            self.max_tokens,
-            self.mode,
-            sampling,
-            list(self.ends),
-            self.draft_tokens,
-            policy,
-            breaks=list(breaks),
+    def request(self) -> GenerateRequest:
+        """As a client sends it."""
+        sampling = SAMPLINGS[self.sampling]
+        request = GenerateRequest(
+            token_ids=TokenIds(ids=PROMPTS[self.prompt]),
+            sampling={
+                "seed": sampling.seed,
+                "temperature": sampling.temperature,
+                "top_k": sampling.top_k,
+                "top_p": sampling.top_p,
+                "min_p": sampling.min_p,
+            },
+            max_tokens=self.max_tokens,
+            stop=self.stops,
+            ignore_eos=not self.ends,
+            mode=mode_number(self.mode),
+            request_id=self.name,
+            resumable=self.resumable,
+        )
+        if self.draft_tokens is not None:
+            request.speculation.draft_tokens = self.draft_tokens
+        if self.policy is not None:
+            policy = POLICIES[self.policy]
+            request.routing.policy = policy.name
+            if policy.share is not None:
+                request.routing.large_share = policy.share
+            else:
+                request.routing.threshold = policy.threshold
+        return request
+
+    def resumed(self, offset: int) -> GenerateRequest:
+        """As a client sends it that has read so many tokens."""
+        return GenerateRequest(
+            request_id=self.name, resume=Resume(next_offset=offset), resumable=self.resumable
         )
 
 
@@ -86,7 +114,7 @@ class Fault:
     seconds: Seconds
 
 
-CRASH, STALL, SLOW, CUT, APART = "crash", "stall", "slow", "cut", "apart"
+CRASH, STALL, SLOW, CUT, APART, AWAY = "crash", "stall", "slow", "cut", "apart", "away"
 
 
 @dataclass(frozen=True)
@@ -107,13 +135,9 @@ class Schedule:
     chunk: int = 256  # tokens of a prompt that are read in a step
     blocks: int = 64  # of a cache
     ahead: str = "auto"
+    places: int = 8  # of each gateway
     asks: tuple[Ask, ...] = field(default=())
     faults: tuple[Fault, ...] = field(default=())
-
-    def without_faults(self) -> "Schedule":
-        """The same, where nothing breaks and nobody leaves."""
-        asks = tuple(replace(ask, cancelled=None) for ask in self.asks)
-        return replace(self, harsh=False, faults=(), asks=asks)
 
     @property
     def processes(self) -> list[str]:
@@ -142,16 +166,20 @@ def drawn(seed: int) -> Schedule:
         second_choices=draw.random() < 0.5,
         chunk=draw.choice([16, 48, 256]),
         blocks=draw.choice([6, 64, 64]),
+        gateways=draw.choice([1, 2]),
+        places=draw.choice([1, 2, 8]),
         ahead=draw.choice(["auto", "serial", "ahead", "enumerate"]),
     )
     asks = tuple(_ask(draw, i, plain) for i in range(draw.choice([1, 2, 3])))
-    faults = tuple(_fault(draw, plain) for _ in range(draw.choice([0, 1, 1, 2, 2, 3])))
+    faults = tuple(_fault(draw, plain, asks) for _ in range(draw.choice([0, 1, 2, 2, 3, 4])))
     return replace(plain, asks=asks, faults=tuple(sorted(faults, key=lambda fault: fault.at)))
 
 
 def _ask(draw: random.Random, index: int, world: Schedule) -> Ask:
     modes = [Mode.SPECULATIVE] * 3 + [Mode.ROUTED] * 3 + [Mode.LARGE, Mode.SMALL]
     mode = draw.choice(modes if world.drafters else [Mode.SPECULATIVE, Mode.LARGE])
+    drafts = {Mode.SPECULATIVE: [None, None, 0, 1, 3, 6], Mode.ROUTED: [None, 1, 3, 6]}
+    drafts |= {Mode.LARGE: [None], Mode.SMALL: [None]}
     leaves = draw.random() < (1.0 if world.harsh else 0.2)
     return Ask(
         f"a{index}",
@@ -160,19 +188,23 @@ def _ask(draw: random.Random, index: int, world: Schedule) -> Ask:
         sampling=draw.randrange(len(SAMPLINGS)),
         mode=mode,
         max_tokens=draw.choice(LENGTHS),
-        ends=draw.choice(ENDS),
-        draft_tokens=draw.choice([None, None, 0, 1, 3, 6]),
-        policy=draw.randrange(len(POLICIES)),
-        cancelled=(8.0 if world.harsh else draw.expovariate(2.0)) if leaves else None,
+        ends=draw.choice([(), TOKEN_ENDS]),
+        draft_tokens=draw.choice(drafts[mode]),
+        policy=draw.randrange(len(POLICIES)) if mode is Mode.ROUTED else None,
+        stops=draw.choice(STOPS),
+        resumable=draw.random() < 0.8,
+        leaves=tuple(draw.expovariate(4.0) for _ in range(draw.choice([0, 0, 0, 1, 2]))),
+        deadline=draw.uniform(0.2, 2.0) if draw.random() < 0.05 else None,
+        cancelled=(8.0 if world.harsh else draw.expovariate(3.0)) if leaves else None,
     )
 
 
-def _fault(draw: random.Random, world: Schedule) -> Fault:
-    target = draw.choice(world.processes)
+def _fault(draw: random.Random, world: Schedule, asks: tuple[Ask, ...]) -> Fault:
+    target = draw.choice([*world.processes, "ledger"])
     kinds = [CRASH, CRASH, STALL, CUT, APART] + ([SLOW] if target.startswith(("drafter", "verifier")) else [])
-    kind = draw.choice(kinds)
+    kind = AWAY if target == "ledger" else draw.choice(kinds)
     if kind in (CUT, APART):
         spokes = [name for name in world.processes if not name.startswith("router")]
         target = f"{draw.choice(spokes)} router{draw.randrange(world.routers)}"
-    at = draw.uniform(0.0, 2.0)
+    at = draw.choice(asks).at + draw.expovariate(5.0)  # while something is generated, mostly
     return Fault(at, kind, target, draw.choice([0.05, 0.4, 1.0, 2.5]) * draw.uniform(0.5, 1.5))

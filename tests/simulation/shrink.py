@@ -14,6 +14,7 @@ PLAIN = {
     "chunk": 256,
     "blocks": 64,
     "ahead": "serial",
+    "places": 8,
     "noticed": True,
 }
 
@@ -43,7 +44,14 @@ def simpler(schedule: Schedule) -> Iterator[Schedule]:
         if count > 1 and not any(last in fault.target.split() for fault in schedule.faults):
             yield replace(schedule, **{f"{role}s": count - 1})
     for i, ask in enumerate(schedule.asks):
-        for change in ({"cancelled": None}, {"ends": ()}, {"max_tokens": ask.max_tokens - 1}):
+        for change in (
+            {"cancelled": None},
+            {"deadline": None},
+            {"leaves": ask.leaves[1:]},
+            {"ends": ()},
+            {"stops": ()},
+            {"max_tokens": ask.max_tokens - 1},
+        ):
             less = replace(ask, **change)
             if less != ask and less.max_tokens:
                 yield replace(schedule, asks=(*schedule.asks[:i], less, *schedule.asks[i + 1 :]))

@@ -1,6 +1,7 @@
 """A slice of the simulation in every test run; docs/simulation.md says what it is."""
 
 import hashlib
+import logging
 import os
 import subprocess
 import sys
@@ -9,11 +10,16 @@ from dataclasses import replace
 
 import pytest
 
-from ringroad.actors.messages import Mode
-from tests.roles.pair import text_of
+from ringroad.actors.drafter.model import ModelDrafter
+from ringroad.actors.messages import Mode, Submit
+from ringroad.actors.verifier.verifier import Verifier
+from ringroad.v1.inference_pb2 import GenerateResponse
+from tests.roles.pair import generated, text_of
 from tests.simulation import campaign
+from tests.simulation.clients import Stream
+from tests.simulation.models import LARGE, SMALL, Looking
 from tests.simulation.oracles import expected, routed, run
-from tests.simulation.schedule import CRASH, Ask, Fault, Schedule, drawn
+from tests.simulation.schedule import BREAKS, CRASH, POLICIES, PROMPTS, SAMPLINGS, Ask, Fault, Schedule, drawn
 from tests.simulation.shrink import smallest
 
 SLICE = 300
@@ -22,8 +28,6 @@ SLICE = 300
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
     """What roles log of faults is of no use here."""
-    import logging
-
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
@@ -60,25 +64,26 @@ def traced() -> str:
 def test_schedules_have_everything_in_them() -> None:
     drawn_ones = [drawn(seed) for seed in range(SLICE)]
     kinds = {fault.kind for each in drawn_ones for fault in each.faults}
-    assert kinds == {"crash", "stall", "slow", "cut", "apart"}
+    assert kinds == {"crash", "stall", "slow", "cut", "apart", "away"}
     assert {ask.mode for each in drawn_ones for ask in each.asks} == set(Mode)
     assert {fault.target for each in drawn_ones for fault in each.faults} >= {"router0", "gateway0"}
 
 
-def test_a_wrong_token_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tests.simulation import gateway
-
-    schedule = Schedule(0, asks=(Ask("a0", 0.1, 1, 1, Mode.LARGE, 8),))
+@pytest.mark.parametrize("field", ["token_ids", "text", "offset"])
+def test_a_delta_that_is_wrong_is_seen(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    schedule = Schedule(0, asks=(Ask("a0", 0.1, 1, 1, Mode.LARGE, 9),))
     assert run(schedule).errors == []
-    read = gateway.GatewayProcess._read
+    write = Stream.write
 
-    def misread(self: gateway.GatewayProcess, reader: gateway.Reader, chunk: object) -> None:
-        read(self, reader, chunk)
-        if reader.tokens:
-            reader.tokens[0] ^= 1
+    async def misread(self: Stream, response: GenerateResponse) -> None:
+        if response.delta.token_ids:
+            response.delta.token_ids[0] ^= field == "token_ids"
+            response.delta.text += "!" * (field == "text")
+            response.delta.offset += field == "offset"
+        await write(self, response)
 
-    monkeypatch.setattr(gateway.GatewayProcess, "_read", misread)
-    assert any("read" in error for error in run(schedule).errors)
+    monkeypatch.setattr(Stream, "write", misread)
+    assert run(schedule).errors
 
 
 def test_a_failing_schedule_is_made_small() -> None:
@@ -92,15 +97,14 @@ def test_a_failing_schedule_is_made_small() -> None:
 
 
 def test_texts_without_faults_are_those_of_one_process() -> None:
-    from ringroad.actors.drafter.model import ModelDrafter
-    from ringroad.actors.verifier.verifier import Verifier
-    from tests.roles.pair import generated
-    from tests.simulation.models import LARGE, SMALL, Looking
-
-    for policy in range(8):
-        ask = Ask("a", 0.0, 2, 1, Mode.ROUTED, 14, policy=policy, draft_tokens=3)
+    for policy in range(len(POLICIES)):
+        ask = Ask("a", 0.0, 2, 1, Mode.ROUTED, 14, policy=policy)
+        breaks = BREAKS if POLICIES[policy].name == "step" else []
+        submit = Submit(
+            "a", PROMPTS[2], 14, Mode.ROUTED, SAMPLINGS[1], policy=POLICIES[policy], breaks=breaks
+        )
         roles = Verifier(Looking(LARGE, 8), LARGE), ModelDrafter(Looking(SMALL, 8), SMALL)
-        assert routed(ask) == text_of(generated(ask.submit(), *roles))
+        assert routed(ask) == text_of(generated(submit, *roles))
 
 
 def test_a_campaign_goes_on_where_it_was(tmp_path: campaign.Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,19 +1,24 @@
 """A world of processes under one schedule: it runs until everybody has read what there was to read."""
 
+import asyncio
 import random
 from types import SimpleNamespace
 from unittest.mock import patch
 
 from ringroad.actors.engine import tenant
-from tests.simulation.gateway import GatewayProcess, Reader
-from tests.simulation.loop import Loop
+from ringroad.actors.gateway import routes, session
+from tests.simulation.clients import Reader, read
+from tests.simulation.gateway import RESUME, GatewayProcess
+from tests.simulation.holding import held
+from tests.simulation.ledger import Memory
+from tests.simulation.loop import Loop, Stuck
 from tests.simulation.network import Connection
 from tests.simulation.processes import SILENT, Caller, Process, RoleProcess, RouterProcess
-from tests.simulation.schedule import APART, CRASH, CUT, SLOW, STALL, Ask, Fault, Schedule
+from tests.simulation.schedule import AWAY, Fault, Schedule
 
-HORIZON = 60.0  # seconds after the last fault in which everything must have ended
+HORIZON = 11.0  # seconds after the last fault in which everything must have ended
 LOOK = 0.25  # how often that is looked for
-QUIET = SILENT + 2.0  # seconds in which everybody notices that it has
+QUIET = SILENT + RESUME + 1.0  # seconds in which everybody notices that it has
 KINDS: dict[str, type[Process]] = {
     "router": RouterProcess,
     "gateway": GatewayProcess,
@@ -34,28 +39,37 @@ class World:
         self.loop.set_exception_handler(self._raised)
         self.seconds = 0.0  # that the step in hand takes
         self.processes: dict[str, Process] = {}
+        self.ledger = Memory(self)
         self.readers = {ask.name: Reader(ask) for ask in schedule.asks}
-        self.did_without: dict[str, set[str]] = {}  # of sessions that have ended at a router: its roles
+        self.held: dict[str, str] = {}  # by processes at the end, of requests that are over
         self._draw = random.Random(f"{schedule.seed} world")
         self._apart: list[set[str]] = []
-        self._broken = 0  # faults that are not over yet
+        self._faults = 0  # that are not over yet
+        self._going: list[Fault] = []
         self._lives: dict[str, int] = {}
-        self._routers: list[RouterProcess] = []  # all there ever were
 
     def run(self) -> list[str]:
         """Everything to its end; what went wrong."""
         watch = SimpleNamespace(perf_counter=self._watch)
-        with patch.object(tenant, "time", watch):
+        dice = SimpleNamespace(token_hex=lambda size: self._draw.randbytes(size).hex())
+        clock = SimpleNamespace(monotonic=self.loop.time)
+        with (
+            patch.object(tenant, "time", watch),
+            patch.object(routes, "secrets", dice),
+            patch.object(session, "time", clock),
+        ):
             for name in self.schedule.processes:
                 self._start(name)
-            for ask in self.schedule.asks:
-                self.loop.call_at(ask.at, self._ask, ask)
+            clients = [self.loop.create_task(read(self, reader)) for reader in self.readers.values()]
             for fault in self.schedule.faults:
-                self._broken += 1
+                self._faults += 1
                 self.loop.call_at(fault.at, self._break, fault)
             self.loop.call_later(LOOK, self._look)
-            self.loop.run_forever()
-            self.loop.close()
+            try:
+                self.loop.run_forever()
+            except Stuck as stuck:
+                self.wrong(str(stuck))
+            self._end(clients)
         return self.errors
 
     def wrong(self, what: str) -> None:
@@ -77,12 +91,28 @@ class World:
         """Whether nothing goes between two processes now."""
         return {one, other} in self._apart
 
-    def degraded(self, name: str) -> set[str]:
-        """What any router had to do without for a session."""
-        found = (each.router._running.get(name) for each in self._routers)
-        return self.did_without.get(name, set()) | {
-            role for running in found if running is not None for role in running.state.counts.degraded
-        }
+    def gateway(self, draw: random.Random) -> GatewayProcess | None:
+        """One that answers."""
+        found = [each for each in self._gateways() if each.alive and not each.stalled]
+        return draw.choice(found) if found else None
+
+    def _gateways(self) -> list[GatewayProcess]:
+        return [each for each in self.processes.values() if isinstance(each, GatewayProcess)]
+
+    def _end(self, clients: list[asyncio.Task[None]]) -> None:
+        """Whoever still does something does so no longer."""
+        for client in clients:
+            if client.done() and client.exception() is not None:
+                self.wrong(f"a client raised {client.exception()!r}")
+        self.held = {name: held(each, self.schedule.harsh) for name, each in self.processes.items()}
+        for process in self.processes.values():
+            process.alive = False
+        self.loop.begin_again()
+        tasks = asyncio.all_tasks(self.loop)
+        for task in tasks:
+            task.cancel()
+        self.loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        self.loop.close()
 
     def _watch(self) -> float:
         """Called before a step and behind it: in between all of its seconds go by."""
@@ -93,21 +123,11 @@ class World:
         life = self._lives[name] = self._lives.get(name, -1) + 1
         process = KINDS[name.rstrip("0123456789")](self, name, life)
         self.processes[name] = process
-        if isinstance(process, RouterProcess):
-            self._routers.append(process)
-
-    def _ask(self, ask: Ask) -> None:
-        gateways = [each for each in self.processes.values() if isinstance(each, GatewayProcess)]
-        there = [each for each in gateways if each.alive and not each.stalled]
-        if there:
-            self._draw.choice(there).ask(self.readers[ask.name])
-        else:
-            self.loop.call_later(LOOK, self._ask, ask)
 
     def _break(self, fault: Fault) -> None:
         self.say(f"FAULT: {fault}")
         process = self.processes.get(fault.target)
-        over = self._mended
+        self._going.append(fault)
         match fault.kind:
             case "crash" if process is not None and process.alive:
                 process.crash()
@@ -115,6 +135,8 @@ class World:
                 process.stall()
             case "slow" if isinstance(process, RoleProcess):
                 process.slow = True
+            case "away":
+                self.ledger.away = True
             case "cut":
                 for connection in self._between(fault):
                     connection.cut()
@@ -122,11 +144,12 @@ class World:
                 self._apart.append(set(fault.target.split()))
                 for connection in self._between(fault):
                     connection.hold()
-        self.loop.call_later(fault.seconds, over, fault, process)
+        self.loop.call_later(fault.seconds, self._mended, fault, process)
 
     def _mended(self, fault: Fault, process: Process | None) -> None:
         self.say(f"OVER: {fault}")
-        self._broken -= 1
+        self._faults -= 1
+        self._going.remove(fault)
         match fault.kind:
             case "crash" if not self.processes[fault.target].alive:
                 self._start(fault.target)
@@ -134,6 +157,10 @@ class World:
                 process.wake()
             case "slow" if isinstance(process, RoleProcess):
                 process.slow = False
+            case "away" if not any(each.kind == AWAY and each is not fault for each in self._going):
+                self.ledger.away = False
+                for each in self._gateways():
+                    each.handle.flush()
             case "apart":
                 self._apart.remove(set(fault.target.split()))
                 if not self.apart(*fault.target.split()):
@@ -147,7 +174,7 @@ class World:
         return [each for each in found if each.router.name == router]
 
     def _look(self) -> None:
-        over = not self._broken and all(reader.over for reader in self.readers.values())
+        over = not self._faults and all(reader.over for reader in self.readers.values())
         last = max((fault.at + fault.seconds for fault in self.schedule.faults), default=0.0)
         if over or self.loop.time() > last + HORIZON:
             self.loop.call_later(QUIET, self.loop.stop)
@@ -157,6 +184,3 @@ class World:
     def _raised(self, loop: object, context: dict) -> None:
         error = context.get("exception")
         self.wrong(f"raised {type(error).__name__}: {error}" if error else str(context.get("message")))
-
-
-__all__ = ["APART", "CRASH", "CUT", "SLOW", "STALL", "World"]
