@@ -88,7 +88,7 @@ def _each(jobs: int) -> Iterator[Any]:
 
 
 def _begun(path: Path, count: int, first: int) -> dict[str, Any]:
-    commit = subprocess.check_output(["git", "describe", "--always", "--dirty"], cwd=ROOT, text=True).strip()
+    commit = _commit()
     fresh: dict[str, Any] = {"commit": commit, "first_seed": first, "wanted": count, "schedules": 0}
     if path.exists():
         known: dict[str, Any] = json.loads(path.read_text())
@@ -102,11 +102,21 @@ def _begun(path: Path, count: int, first: int) -> dict[str, Any]:
     return fresh | more
 
 
+def _commit() -> str:
+    """What is simulated; results that are written meanwhile do not change it."""
+
+    def git(*words: str) -> str:
+        return subprocess.check_output(["git", *words], cwd=ROOT, text=True).strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!bench/results")
+    return git("rev-parse", "--short", "HEAD") + ("-dirty" if changed else "")
+
+
 def _keep(path: Path, done: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_suffix(".part")
     date = datetime.now(UTC).strftime("%Y-%m-%d")
-    new.write_text(json.dumps(done | {"date": date, "jobs_cores": os.cpu_count()}, indent=1) + "\n")
+    new.write_text(json.dumps(done | {"date": date, "cores": os.cpu_count()}, indent=1) + "\n")
     new.replace(path)
 
 
