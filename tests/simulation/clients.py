@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tests.simulation.gateway import GatewayProcess
     from tests.simulation.world import World
 
+EXPIRED = 0.11  # seconds before its deadline in which a stream that is left counts as too late
 BACKOFF = 0.15  # seconds
 Response = inference_pb2.GenerateResponse
 
@@ -143,6 +144,8 @@ async def _watched(
             reader.lost = True
         elif cuts[when] == "deadline":
             reader.left = reader.lost = True
+        elif ask.deadline is not None and began + ask.deadline - when < EXPIRED:
+            reader.left = True  # the gateway takes it for that
         await _cut(call)
         return
     await asyncio.wait({call})

@@ -153,7 +153,7 @@ class World:
         match fault.kind:
             case "crash" if not self.processes[fault.target].alive:
                 self._start(fault.target)
-            case "stall" if process is not None and process.stalled:
+            case "stall" if process is not None and process.alive and process.stalled:
                 process.wake()
             case "slow" if isinstance(process, RoleProcess):
                 process.slow = False
