@@ -96,6 +96,7 @@ class FakeGateway(inference_pb2_grpc.InferenceServiceServicer, control_pb2_grpc.
         self.script = script or says(*HELLO, STOP)
         self.requests: list[Request] = []
         self.aborted: list[str] = []
+        self.heard_abort = threading.Event()
         self.seen: list[Message] = []
         self.deadlines: list[float | None] = []
         self.ended = threading.Event()
@@ -150,6 +151,7 @@ class FakeGateway(inference_pb2_grpc.InferenceServiceServicer, control_pb2_grpc.
 
     def Abort(self, request: control_pb2.AbortRequest, context: Any) -> control_pb2.AbortResponse:
         self.aborted.append(request.request_id)
+        self.heard_abort.set()
         return control_pb2.AbortResponse(aborted=request.request_id == "known")
 
 

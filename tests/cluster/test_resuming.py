@@ -16,7 +16,7 @@ import pytest
 
 from ringroad.cluster.client import AsyncClient, CallFailed, Client, Delta, Event, Final, Patience
 from ringroad.v1.inference_pb2 import GenerateRequest, GenerateResponse
-from tests.cluster.fakes import NOBODY, FakeGateway, refuses
+from tests.cluster.fakes import NOBODY, FakeGateway, refuses, says
 from tests.cluster.texts import FULL, IDS, stream
 
 SECONDS = 20.0  # nothing here takes that long
@@ -214,7 +214,7 @@ def test_a_request_that_is_left_is_aborted_by_name() -> None:
         events = client.generate("hi", request_id="mine")
         next(events)
         events.close()
-        client.close()
+        assert gateway.heard_abort.wait(SECONDS)
         assert gateway.aborted == ["mine"]
 
 
@@ -263,6 +263,23 @@ def test_nobody_is_waited_for_as_long_as_one_is_patient() -> None:
     with Client([NOBODY, NOBODY], Patience(begin=0.1)) as client, pytest.raises(CallFailed) as failed:
         list(client.generate("hi"))
     assert failed.value.code is Code.UNAVAILABLE
+
+
+def test_streams_that_end_without_a_final_are_failures() -> None:
+    with FakeGateway(says()) as gateway:
+        with (
+            Client(gateway.target, Patience(begin=0.1)) as client,
+            pytest.raises(CallFailed, match="a final"),
+        ):
+            list(client.generate("hi"))
+
+        async def work() -> None:
+            async with AsyncClient(gateway.target, Patience(begin=0.1)) as client:
+                with pytest.raises(CallFailed, match="a final"):
+                    [event async for event in client.generate("hi")]
+
+        asyncio.run(asyncio.wait_for(work(), SECONDS))
+        assert len(gateway.requests) < 30  # with pauses between them
 
 
 def test_other_calls_pass_over_who_is_not_there(targets: list[str]) -> None:
