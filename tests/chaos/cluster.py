@@ -23,7 +23,7 @@ from ringroad.cluster.processes import Family
 
 CONFIG = Path(__file__).with_name("cluster.toml")
 LEDGER = "ledger"
-START_SECONDS = 90.0
+START_SECONDS = 180.0
 _REPLICA = re.compile(r"ray::ServeReplica:[^:]+:(\w+)")
 
 

@@ -3,6 +3,8 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from tests.chaos.campaign import Chaos
 from tests.chaos.cluster import started
 from tests.chaos.streams import Load
@@ -10,6 +12,7 @@ from tests.chaos.streams import Load
 MOST_GROWN = 20  # descriptors of a process that lived through it: connections that wait to be used again
 
 
+@pytest.mark.timeout(600)
 def test_whoever_dies_every_text_is_the_same_and_everything_is_given_back(tmp_path: Path) -> None:
     with started(tmp_path) as cluster:
         load = Load(cluster.targets, texts=12)
