@@ -61,9 +61,8 @@ class Resuming:
         Raises Duplicate where another one has its name, Unavailable, TooBusy.
         """
         if session := self._sessions.find(request_id):
-            return (
-                session if session.record.digest == digest else None
-            )  # it may be refused for a better reason
+            # Another request of that name is refused when it has been read: it may be wrong in itself.
+            return session if session.record.digest == digest else None
         entry = None
         if self._ledger.there:
             with suppress(TimeoutError, LedgerAway):

@@ -104,9 +104,9 @@ def test_cancel_deadline_and_abort_free_everything(cluster: Cluster) -> None:
                 pass
         assert failed.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
         _eventually(cluster)
-        events = client.generate(user(PROMPT), max_tokens=2000, ignore_eos=True, request_id="mine")
+        events = client.generate(user(PROMPT), max_tokens=2000, ignore_eos=True, request_id="another")
         assert isinstance(next(events), Delta)
-        assert client.abort("mine")
+        assert client.abort("another")
         *_, final = events
         assert not isinstance(final, Delta)
         assert final.finish_reason == 3  # CANCELLED
