@@ -13,6 +13,7 @@ class Shaping(msgspec.Struct, frozen=True, array_like=True):
     frequency: float = 0.0
     least: int = 0  # the first so many tokens of the answer are none of `late`
     late: tuple[int, ...] = ()
+    grammar: str = ""  # that the answer keeps to, as `grammars.py` makes it; empty: any answer
 
 
 class Sampling(msgspec.Struct, frozen=True, array_like=True):

@@ -20,6 +20,7 @@ from ringroad.actors.engine.ring.gang import Gang
 from ringroad.actors.engine.ring.model import RingModel, Way
 from ringroad.actors.engine.views import make as view
 from ringroad.actors.engine.weights import open_weights
+from ringroad.actors.grammars import Grammars
 from ringroad.actors.head.config import HeadConfig
 from ringroad.actors.head.file import read
 from ringroad.actors.head.head import HeadRole
@@ -90,6 +91,7 @@ def build_rank(config: VerifierConfig, join: Callable[[], Gang]) -> tuple[Gang, 
 
 
 def _verifier(rented: Engine, config: VerifierConfig) -> Verifier:
+    rented.grammars = _grammars(config)
     return Verifier(rented, config.model, config.prefill_chunk, config.step_tokens)
 
 
@@ -114,6 +116,7 @@ def build_drafter(config: DrafterConfig, head: Head | None = None) -> Role:
         second_choices=config.second_choices,
     )
     rented = engine(config, config.layers, head)
+    rented.grammars = _grammars(config)
     rented.view = view(config.sees, config.sees_tokens // BLOCK)
     return ModelDrafter(rented, config.model, config.prefill_chunk, config.step_tokens, plan=plan)
 
@@ -171,6 +174,10 @@ def model(config: DrafterConfig | VerifierConfig, layers: int | None = None) -> 
     torch.set_num_threads(threads)
     weights = open_weights(locate(config.model), layers, config.yarn_factor)
     return Model(weights, config.weights, threads, config.device)
+
+
+def _grammars(config: DrafterConfig | VerifierConfig) -> Grammars:
+    return Grammars(lambda: Tokenizer.open(locate(config.model)))
 
 
 def _cache_bytes(config: DrafterConfig | VerifierConfig) -> int:

@@ -12,6 +12,7 @@ from ringroad.v1 import inference_pb2
 from ringroad.v1.inference_pb2 import Chat, ChatMessage, Delta, Final, TokenIds
 
 Event = Delta | Final
+_FORMS = ("json_schema", "regex", "lark")
 Prompt = str | Chat | TokenIds  # text to continue as it is, a conversation to answer, or tokens
 
 
@@ -34,6 +35,9 @@ class Options(TypedDict, total=False):
     stop_token_ids: Sequence[int]
     ignore_eos: bool
     min_tokens: int
+    json_schema: str  # the form of the text: one of these three
+    regex: str
+    lark: str
     logprobs: int | None  # of each token, with so many of the likeliest; such a request does not resume
     echo: bool  # the first delta has the prompt
     draft_tokens: int | None
@@ -100,6 +104,7 @@ def generate_request(prompt: Prompt, **options: Unpack[Options]) -> inference_pb
         min_tokens=options.get("min_tokens", 0),
         echo=options.get("echo", False),
         logprobs=options.get("logprobs"),
+        structure=_structure(options.get("json_schema"), options.get("regex"), options.get("lark")),
         mode=_mode(options.get("mode")),
         speculation=_speculation(options.get("draft_tokens")),
         routing=_routing(options.get("policy"), options.get("threshold"), options.get("large_share")),
@@ -148,6 +153,19 @@ def _mode(name: str | None) -> inference_pb2.Mode.ValueType:
 
 
 # Present only when asked for: a gateway refuses either where the mode has no use for it.
+
+
+def _structure(
+    json_schema: str | None, regex: str | None, lark: str | None
+) -> inference_pb2.Structure | None:
+    given = [name for name, text in zip(_FORMS, (json_schema, regex, lark), strict=True) if text is not None]
+    if len(given) > 1:
+        raise ValueError(f"{' and '.join(given)}: a text has one form")
+    if json_schema is not None:
+        return inference_pb2.Structure(json_schema=json_schema)
+    if regex is not None:
+        return inference_pb2.Structure(regex=regex)
+    return None if lark is None else inference_pb2.Structure(lark=lark)
 
 
 def _speculation(draft_tokens: int | None) -> inference_pb2.Speculation | None:

@@ -21,12 +21,14 @@ def shaped(
     prompt: Collection[int],
     answer: Mapping[int, int],
     barred: Collection[int],
+    allowed: Tensor | None = None,
 ) -> Tensor:
     """Logits [vocabulary] of any float dtype, changed: a new [vocabulary] in fp32.
 
     In this order: `bias` is added; a logit of `prompt` or `answer` is divided by `repetition` if above 0,
     else multiplied by it; from that of a token that stands n times in `answer`, `frequency` * n and then
-    `presence` are taken; what is `barred` becomes -inf. Ids beyond the vocabulary are passed over.
+    `presence` are taken; what is not `allowed` [ids] bool becomes -inf, and so does what is `barred`. Ids
+    beyond the vocabulary are passed over. Of the last two each gives way where it would leave nothing.
     """
     scores = logits.float().clone()
     if bias:
@@ -38,9 +40,20 @@ def shaped(
     if answer and (frequency or presence):
         at, counts = _columns(answer, scores)
         scores[at] = scores[at] - frequency * counts - presence
+    if allowed is not None:
+        known = torch.zeros(len(scores), dtype=torch.bool)
+        known[: len(allowed)] = allowed[: len(scores)]
+        scores = _less(scores, ~known.to(scores.device))
     if barred:
-        scores[_ids(barred, scores)] = -math.inf
+        out = torch.zeros_like(scores, dtype=torch.bool)
+        out[_ids(barred, scores)] = True
+        scores = _less(scores, out)
     return scores
+
+
+def _less(scores: Tensor, out: Tensor) -> Tensor:
+    left = scores.masked_fill(out, -math.inf)
+    return left if (left > -math.inf).any() else scores
 
 
 def _ids(tokens: Collection[int], scores: Tensor) -> Tensor:

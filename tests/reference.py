@@ -6,7 +6,7 @@ of it only the plain decoding at the end is made.
 
 import cmath
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,8 +107,13 @@ def _renormalised(scores: Sequence[float], left: Iterable[int]) -> dict[int, flo
     return dict(zip(left, softmax([scores[i] for i in left]), strict=True))
 
 
-def shaped(logits: Sequence[float], shaping: Shaping, text: Sequence[int]) -> list[float]:
-    """Logits as a request wants them after a text, token by token, every operation rounded to fp32."""
+def shaped(
+    logits: Sequence[float], shaping: Shaping, text: Sequence[int], shut_out: Collection[int] = ()
+) -> list[float]:
+    """Logits as a request wants them after a text, token by token, every operation rounded to fp32.
+
+    shut_out: tokens that a form does not allow here.
+    """
     prompt, answer = list(text[: shaping.prompt]), list(text[shaping.prompt :])
     small, scores = np.float32, []
     for token, logit in enumerate(logits):
@@ -122,9 +127,10 @@ def shaped(logits: Sequence[float], shaping: Shaping, text: Sequence[int]) -> li
         times = answer.count(token)
         if times:
             score = score - small(shaping.frequency) * small(times) - small(shaping.presence)
-        if len(answer) < shaping.least and token in shaping.late:
-            score = small(-math.inf)
         scores.append(float(score))
+    for out in (shut_out, shaping.late if len(answer) < shaping.least else ()):
+        left = [-math.inf if token in out else score for token, score in enumerate(scores)]
+        scores = left if max(left) > -math.inf else scores
     return scores
 
 

@@ -27,6 +27,7 @@ from ringroad.actors.engine.work import Outcome as Outcome
 from ringroad.actors.engine.work import Work as Work
 from ringroad.actors.engine.work import distributions, outcome, vocabulary
 from ringroad.actors.errors import CacheFull
+from ringroad.actors.grammars import Form, Grammars
 from ringroad.actors.messages import Sampling
 from ringroad.kernels.head import TOPS, Head
 from ringroad.kernels.sampling import survey
@@ -41,6 +42,7 @@ class Session:
     prefix: Prefix
     focus: Focus
     written: int = field(default=0)  # tokens of the last step, kept or not
+    form: Form | None = None  # that its answer keeps to, from the first answer on
 
 
 class Passed(NamedTuple):
@@ -62,6 +64,7 @@ class Engine:
         `head`: the learned router of this model and a larger one. `view`: what partial works see."""
         self.model = model
         self.view = view  # of sessions opened from now on
+        self.grammars: Grammars | None = None  # of this model's vocabulary, for sessions that ask for one
         self._head = head
         self._pool = model.pool(cache_bytes)
         self._sessions: dict[str, Session] = {}
@@ -260,10 +263,18 @@ class Engine:
         for work in batch:
             held, rows = self._sessions[work.session], range(at, at + work.answers)
             at += work.answers
-            if held.sampling.shaping is not None and rows:
-                mine = [logits[row] for row in rows]
-                found |= zip(rows, shapes(work, held.prefix.tokens, held.sampling.shaping, mine), strict=True)
+            shaping = held.sampling.shaping
+            if shaping is not None and rows:
+                if shaping.grammar and held.form is None:
+                    held.form = self._form(shaping.grammar)
+                mine, text = [logits[row] for row in rows], held.prefix.tokens
+                found |= zip(rows, shapes(work, text, shaping, mine, held.form), strict=True)
         return found
+
+    def _form(self, grammar: str) -> Form:
+        if self.grammars is None:
+            raise ValueError("no grammars are known here")
+        return self.grammars.form(grammar)
 
     def _read(
         self,

@@ -3,17 +3,22 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+import torch
 from torch import Tensor
 
 from ringroad.actors.engine.work import Work
+from ringroad.actors.grammars import Form
 from ringroad.actors.messages import Shaping
 from ringroad.kernels.shaping import shaped
 
 
-def shapes(work: Work, text: Sequence[int], shaping: Shaping, logits: Sequence[Tensor]) -> Iterator[Tensor]:
+def shapes(
+    work: Work, text: Sequence[int], shaping: Shaping, logits: Sequence[Tensor], form: Form | None = None
+) -> Iterator[Tensor]:
     """The logits [vocabulary] fp32 of a work's answers, as its request wants them.
 
-    text: what stands before the work's tokens. logits: of each answer, in order.
+    text: what stands before the work's tokens. logits: of each answer, in order. form: that it keeps to.
+    Raises ValueError where that takes more than its limits.
     """
     counts = shaping.repetition != 1.0 or shaping.presence != 0.0 or shaping.frequency != 0.0
     prompt = set(text[: shaping.prompt]) if counts else set()
@@ -23,6 +28,8 @@ def shapes(work: Work, text: Sequence[int], shaping: Shaping, logits: Sequence[T
         path = path_to(work, node)
         begun = max(0, shaping.prompt - len(text))  # tokens of the path that are still the prompt's
         length = len(text) + len(path) - shaping.prompt  # of the answer so far
+        answer = [*text[shaping.prompt :], *path[begun:]] if form is not None else []
+        allowed = form.allowed(answer) if form is not None and length >= 0 else None
         yield shaped(
             row,
             bias=dict(shaping.bias),
@@ -32,6 +39,7 @@ def shapes(work: Work, text: Sequence[int], shaping: Shaping, logits: Sequence[T
             prompt=prompt.union(path[:begun]) if counts else (),
             answer=said + Counter(path[begun:]) if counts else {},
             barred=shaping.late if length < shaping.least else (),
+            allowed=None if allowed is None else torch.from_numpy(allowed),
         )
 
 

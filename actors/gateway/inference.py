@@ -85,7 +85,8 @@ class InferenceServicer:
         return self._sessions.open(session, patience)
 
     async def _read(self, read: Callable[..., T], request: Message, *more: object) -> T:
-        if request.ByteSize() > _LONG_BYTES:
+        structured = isinstance(request, inference_pb2.GenerateRequest) and request.HasField("structure")
+        if structured or request.ByteSize() > _LONG_BYTES:
             return await asyncio.to_thread(read, request, self._offer, *more)
         return read(request, self._offer, *more)
 

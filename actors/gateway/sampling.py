@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from ringroad.actors.errors import InvalidField
+from ringroad.actors.grammars import MAKERS, Grammars
 from ringroad.actors.messages import Sampling, Shaping
 from ringroad.v1 import inference_pb2
 
@@ -16,6 +17,7 @@ MAX_BIAS = 100.0
 MAX_BIASES = 300
 MAX_STOP_TOKENS = 64
 MAX_LOGPROBS = 20
+MAX_GRAMMAR_CHARACTERS = 16_384
 
 
 def sampling_from(sampling: inference_pb2.Sampling, vocabulary: int, logprobs: int | None) -> Sampling:
@@ -50,6 +52,27 @@ def logprobs_from(request: inference_pb2.GenerateRequest) -> int | None:
     return request.logprobs
 
 
+def grammar_from(request: inference_pb2.GenerateRequest, grammars: Grammars) -> str:
+    """The grammar that the answer keeps to; empty where none is asked for. Raises InvalidField."""
+    if not request.HasField("structure"):
+        return ""
+    name = request.structure.WhichOneof("form")
+    if name is None:
+        raise InvalidField("structure", "must have one of json_schema, regex and lark")
+    field, source = f"structure.{name}", getattr(request.structure, name)
+    if len(source) > MAX_GRAMMAR_CHARACTERS:
+        raise InvalidField(field, f"is longer than {MAX_GRAMMAR_CHARACTERS} characters")
+    if request.ignore_eos:
+        raise InvalidField("ignore_eos", f"cannot be set together with {field}: what has its form must end")
+    try:
+        grammar = MAKERS[name](source)
+    except ValueError as error:
+        raise InvalidField(field, str(error)) from error
+    if problem := grammars.error(grammar):
+        raise InvalidField(field, problem)
+    return grammar
+
+
 def ends_from(request: inference_pb2.GenerateRequest, ends: Sequence[int], vocabulary: int) -> list[int]:
     """The tokens that end the text, of which `ends` are the model's own. Raises InvalidField."""
     if len(request.stop_token_ids) > MAX_STOP_TOKENS:
@@ -59,17 +82,21 @@ def ends_from(request: inference_pb2.GenerateRequest, ends: Sequence[int], vocab
     return list(dict.fromkeys([*([] if request.ignore_eos else ends), *request.stop_token_ids]))
 
 
-def held_back(sampling: Sampling, least: int, ends: Sequence[int], prompt: int, max_tokens: int) -> Sampling:
+def placed(
+    sampling: Sampling, grammar: str, least: int, ends: Sequence[int], prompt: int, max_tokens: int
+) -> Sampling:
     """The same for the answer to a prompt of so many tokens, of which `least` are to come before `ends`.
 
     Raises InvalidField where there may not be so many.
     """
     if least > max_tokens:
         raise InvalidField("min_tokens", f"{least} is more than max_tokens, which is {max_tokens}")
-    if sampling.shaping is None and not least:
+    if sampling.shaping is None and not least and not grammar:
         return sampling
-    shaping = sampling.shaping or Shaping(prompt)
-    return replace(sampling, shaping=replace(shaping, prompt=prompt, least=least, late=tuple(ends)))
+    shaping = replace(
+        sampling.shaping or Shaping(prompt), prompt=prompt, least=least, late=tuple(ends), grammar=grammar
+    )
+    return replace(sampling, shaping=shaping)
 
 
 def _shaping(sampling: inference_pb2.Sampling, vocabulary: int) -> Shaping | None:

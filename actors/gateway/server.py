@@ -36,6 +36,7 @@ from ringroad.actors.gateway.resuming import Resuming
 from ringroad.actors.gateway.serving import handlers
 from ringroad.actors.gateway.sessions import Sessions
 from ringroad.actors.gateway.wire import Offer
+from ringroad.actors.grammars import Grammars
 from ringroad.actors.ledger.ledger import Ledger
 from ringroad.actors.messages import Chunk, Roster
 from ringroad.actors.tokenizer import Tokenizer
@@ -68,7 +69,7 @@ class Gateway:
             raise ValueError(
                 f"policy {policies.default} is not offered; {', '.join(policies.thresholds)} are"
             )
-        modes = config.default_mode, config.default_max_tokens
+        modes = config.default_mode, config.default_max_tokens, Grammars(lambda: tokenizer)
         offer = Offer(pair, tokenizer, policies, *modes, breaks=tokenizer.containing(STEP_END))
         self.port = config.port
         self._config = config

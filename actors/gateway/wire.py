@@ -8,7 +8,8 @@ from ringroad.actors.errors import InvalidField
 from ringroad.actors.gateway.config import Pair, Policies
 from ringroad.actors.gateway.naming import request_id_of
 from ringroad.actors.gateway.peers import Bound
-from ringroad.actors.gateway.sampling import ends_from, held_back, logprobs_from, sampling_from
+from ringroad.actors.gateway.sampling import ends_from, grammar_from, logprobs_from, placed, sampling_from
+from ringroad.actors.grammars import Grammars
 from ringroad.actors.messages import Mode, Policy, Submit
 from ringroad.actors.router.policies import RULES, Scope
 from ringroad.actors.tokenizer import Tokenizer
@@ -37,6 +38,7 @@ class Offer:
     policies: Policies
     default_mode: Mode
     default_max_tokens: int
+    grammars: Grammars
     breaks: Sequence[int] = ()  # tokens that end a step
 
 
@@ -54,6 +56,7 @@ def submit_from(
     request_id = request_id_of(request)
     sampling = sampling_from(request.sampling, offer.pair.vocabulary, logprobs_from(request))
     ends = ends_from(request, offer.tokenizer.ends, offer.pair.vocabulary)
+    grammar = grammar_from(request, offer.grammars)
     draft_tokens = _draft_tokens(request, mode)
     policy = _policy(request, mode, offer)
     if request.HasField("max_tokens") and request.max_tokens == 0:
@@ -65,7 +68,7 @@ def submit_from(
         prompt=prompt,
         max_tokens=max_tokens,
         mode=mode,
-        sampling=held_back(sampling, request.min_tokens, ends, len(prompt), max_tokens),
+        sampling=placed(sampling, grammar, request.min_tokens, ends, len(prompt), max_tokens),
         ends=ends,
         draft_tokens=draft_tokens,
         policy=policy,

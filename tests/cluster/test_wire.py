@@ -73,6 +73,14 @@ def test_every_option_reaches_its_field() -> None:
     )
 
 
+@pytest.mark.parametrize("kind", ["json_schema", "regex", "lark"])
+def test_a_text_has_one_form(kind: str) -> None:
+    asked: Any = {kind: "x"}
+    assert generate_request("hi", **asked).structure == inference_pb2.Structure(**asked)
+    with pytest.raises(ValueError, match="one form"):
+        generate_request("hi", json_schema="{}", regex="", lark="")
+
+
 def test_zero_and_empty_are_not_unset() -> None:
     request = generate_request("", max_tokens=0, seed=0, temperature=0.0, threshold=0.0)
     assert request.HasField("prompt")

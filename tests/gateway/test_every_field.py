@@ -8,6 +8,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from ringroad.actors.errors import InvalidField
 from ringroad.actors.gateway.naming import resumed_from
 from ringroad.actors.gateway.wire import Offer, stops_from, submit_from
+from ringroad.actors.grammars import Grammars
 from ringroad.actors.ledger.ledger import Record
 from ringroad.actors.messages import Mode
 from ringroad.v1 import inference_pb2
@@ -42,6 +43,7 @@ VALUES: dict[str, tuple[Any, dict[str, Any]]] = {
     "min_tokens": (2, {}),
     "echo": (True, {}),
     "logprobs": (0, {}),
+    "structure": ({"regex": "a+"}, {}),
 }
 ELSEWHERE = {"resumable"}  # of the stream alone: tests/gateway/test_lost_router.py
 REFUSED = {"model": "model", "resume": "prompt"}  # beside a prompt, of a server of one pair
@@ -63,7 +65,7 @@ def made(helpers: Any, fields: dict[str, Any]) -> Record | int:
         return resumed_from(request)
     tokenizer = helpers.toy_tokenizer()
     pair = helpers.Pair(name="toy", large="large", small="small", context_length=64, vocabulary=261)
-    offer = Offer(pair, tokenizer, helpers.POLICIES, Mode.SPECULATIVE, 16)
+    offer = Offer(pair, tokenizer, helpers.POLICIES, Mode.SPECULATIVE, 16, Grammars(lambda: tokenizer))
     submit = submit_from(request, offer, lambda mode: [])
     return Record(submit, stops_from(request), b"", request.echo)
 

@@ -6,6 +6,7 @@ from typing import Any
 import grpc
 import pytest
 
+from ringroad.actors.grammars import MAKERS
 from ringroad.actors.messages import Mode, Policy, Sampling, Shaping
 from ringroad.v1 import inference_pb2
 from ringroad.v1.inference_pb2 import MODE_LARGE, MODE_ROUTED, MODE_SMALL, MODE_SPECULATIVE, GenerateRequest
@@ -54,6 +55,24 @@ def turns(*turns: tuple[str, str]) -> dict[str, Any]:
         ("min_tokens", {"prompt": "hi", "max_tokens": 4, "min_tokens": 5}),
         ("min_tokens", {"prompt": "hi", "min_tokens": 17}),
         ("logprobs", {"prompt": "hi", "logprobs": 21}),
+        ("structure", {"prompt": "hi", "structure": {}}),
+        ("structure.regex", {"prompt": "hi", "structure": {"regex": "a("}}),
+        ("structure.regex", {"prompt": "hi", "structure": {"regex": "a" * 16_385}}),
+        ("structure.regex", {"prompt": "hi", "structure": {"regex": "(" * 8000 + "a" + ")" * 8000}}),
+        ("structure.lark", {"prompt": "hi", "structure": {"lark": "start: nothing"}}),
+        ("structure.lark", {"prompt": "hi", "structure": {"lark": "start: start"}}),
+        ("structure.json_schema", {"prompt": "hi", "structure": {"json_schema": "{"}}),
+        ("structure.json_schema", {"prompt": "hi", "structure": {"json_schema": "{} }, {"}}),
+        ("structure.json_schema", {"prompt": "hi", "structure": {"json_schema": '{"type": "nonsense"}'}}),
+        ("structure.json_schema", {"prompt": "hi", "structure": {"json_schema": '{"uniqueItems": true}'}}),
+        ("structure.json_schema", {"prompt": "hi", "structure": {"json_schema": '{"$ref": "#"}'}}),
+        ("structure.json_schema", {"prompt": "hi", "structure": {"json_schema": '{"multipleOf": 1000003}'}}),
+        ("structure.json_schema", {"prompt": "hi", "structure": {"json_schema": "[" * 16_000}}),
+        (
+            "structure.json_schema",
+            {"prompt": "hi", "structure": {"json_schema": '{"items":' * 1500 + "{}" + "}" * 1500}},
+        ),
+        ("ignore_eos", {"prompt": "hi", "ignore_eos": True, "structure": {"regex": "a"}}),
         ("logprobs", {"prompt": "hi", "logprobs": 0, "resumable": True}),
         ("sampling.logit_bias", {"prompt": "hi", "sampling": {"logit_bias": dict.fromkeys(range(301), 0)}}),
         ("sampling.logit_bias[261]", {"prompt": "hi", "sampling": {"logit_bias": {261: 1}}}),
@@ -298,6 +317,19 @@ async def test_logits_are_changed_where_something_asks_for_it(
         call = served.inference.Generate(GenerateRequest(prompt="hi", **asked))
         submit = await served.router.submitted()
         assert (submit.ends, submit.sampling.shaping) == (ends, shaping)
+        call.cancel()
+
+
+@pytest.mark.parametrize(
+    ("kind", "source"),
+    [("regex", "a+b"), ("json_schema", '{"multipleOf": 0.001, "type": "number"}'), ("lark", 'start: "a"+')],
+)
+async def test_a_form_reaches_the_router_as_a_grammar(serving: Any, kind: str, source: str) -> None:
+    async with serving() as served:
+        call = served.inference.Generate(GenerateRequest(prompt="hi", structure={kind: source}))
+        submit = await served.router.submitted()
+        expected = Shaping(2, late=(257, 258), grammar=MAKERS[kind](source))
+        assert submit.sampling.shaping == expected
         call.cancel()
 
 
