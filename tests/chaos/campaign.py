@@ -62,6 +62,7 @@ class Chaos:
     after: dict[int, dict[str, Any]] = field(default_factory=dict)
     left: dict[str, int] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
+    pending: list[tuple[Fault, Struck]] = field(default_factory=list)  # whose streams have not all ended
 
     async def run(self, tell: Callable[[str], None]) -> None:
         """Runs it all; `tell` is called with a line after every fault. What went wrong is in `as_dict`."""
@@ -78,7 +79,9 @@ class Chaos:
                 fault = next(turns)
                 struck = await strike(self.cluster, fault, rng)
                 await asyncio.sleep(_QUIET_SECONDS + rng.random())
-                self._count(fault, struck)
+                self.done += 1
+                self.pending.append((fault, struck))
+                self._count_all()
                 tell(self._line(fault, struck))
             while self.load.done < self.streams and time.monotonic() - self.began < 60 * self.minutes:
                 await asyncio.sleep(1)
@@ -86,6 +89,7 @@ class Chaos:
             self.error = str(error)
         stop.set()
         await load
+        self._count_all()
         self.after = await self._drained()
 
     def as_dict(self) -> dict[str, Any]:
@@ -109,6 +113,20 @@ class Chaos:
             "at_once": self.at_once,
         }
 
+    def _count_all(self) -> None:
+        """Counts the faults whose streams have ended, which only then say what they lost, or which are a minute
+        old. Streams that no fault is left for are forgotten."""
+        now = time.monotonic()
+        ready = [each for each in self.pending if self._told(each[1].at) or each[1].at < now - 60]
+        for each in ready:
+            self.pending.remove(each)
+            self._count(*each)
+        first = min((struck.at for _, struck in self.pending), default=now - 1)
+        self.load.heard = [h for h in self.load.heard if not h.over or (h.times and h.times[-1] > first)]
+
+    def _told(self, at: float) -> bool:
+        return all(heard.over for heard in self.load.heard if heard.times and heard.times[0] <= at)
+
     def _count(self, fault: Fault, struck: Struck) -> None:
         window = KILL_SECONDS if fault.how == "kill" else STOP_SECONDS
         every, hit = pauses(self.load.heard, struck.at, window, fault.roles, self.usual, time.monotonic())
@@ -117,16 +135,13 @@ class Chaos:
         tally.back_after.append(struck.back_after)
         tally.every += every
         tally.struck += hit
-        self.done += 1
-        horizon = time.monotonic() - 60
-        self.load.heard = [heard for heard in self.load.heard if not heard.times or heard.times[-1] > horizon]
 
     def _line(self, fault: Fault, struck: Struck) -> str:
         tally = self.tallies[str(fault)].as_dict()
         return (
             f"{self.done}/{self.faults} faults, {self.load.done}/{self.streams} streams, "
             f"{len(self.load.wrong)} wrong, {len(self.load.failed)} failed | {fault}: "
-            f"pause {tally['streams_struck']} struck, {tally['streams']} all, back {struck.back_after:.1f} s"
+            f"back {struck.back_after:.1f} s; so far {tally['streams_struck']} struck, {tally['streams']} all"
         )
 
     def _usual(self) -> float:
