@@ -114,8 +114,8 @@ class Chaos:
         }
 
     def _count_all(self) -> None:
-        """Counts the faults whose streams have ended, which only then say what they lost, or which are a minute
-        old. Streams that no fault is left for are forgotten."""
+        """Counts faults whose streams have ended, which only then say what they lost, and those a minute old.
+        Forgets streams that no fault is left for."""
         now = time.monotonic()
         ready = [each for each in self.pending if self._told(each[1].at) or each[1].at < now - 60]
         for each in ready:
