@@ -25,6 +25,7 @@ class Sampling(msgspec.Struct, frozen=True, array_like=True):
     top_p: float = 1.0
     min_p: float = 0.0
     shaping: Shaping | None = None  # None: logits stay what the model says
+    watermark: int | None = None  # a key: whose noise tokens are drawn with, in place of the seed's
     logprobs: int | None = None  # how many likeliest tokens a `Logprob` is to have; None: there is none
 
 

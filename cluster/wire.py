@@ -30,6 +30,7 @@ class Options(TypedDict, total=False):
     frequency_penalty: float | None
     logit_bias: Mapping[int, float]  # by token
     seed: int | None
+    watermark_key: int | None
     max_tokens: int | None
     stop: Sequence[str]
     stop_token_ids: Sequence[int]
@@ -96,6 +97,7 @@ def generate_request(prompt: Prompt, **options: Unpack[Options]) -> inference_pb
             frequency_penalty=options.get("frequency_penalty"),
             logit_bias=options.get("logit_bias"),
             seed=options.get("seed"),
+            watermark_key=options.get("watermark_key"),
         ),
         max_tokens=options.get("max_tokens"),
         stop=options.get("stop", ()),

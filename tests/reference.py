@@ -99,7 +99,10 @@ def draw(logits: Sequence[float], sampling: Sampling, position: int) -> int:
         return max(range(len(logits)), key=lambda i: (logits[i], -i))
     scores = [logit / sampling.temperature for logit in logits]
     left, _ = left_by(scores, sampling.top_k, sampling.top_p, sampling.min_p)
-    return max(left, key=lambda i: (scores[i] + noise(sampling.seed, position, i), -i))
+    key = sampling.seed
+    if sampling.watermark is not None:
+        key, position = sampling.watermark, (sampling.seed + position) % 1024
+    return max(left, key=lambda i: (scores[i] + noise(key, position, i), -i))
 
 
 def _renormalised(scores: Sequence[float], left: Iterable[int]) -> dict[int, float]:
@@ -207,8 +210,8 @@ class Said:
 
 def plain_token(model: Model, text: Sequence[int], sampling: Sampling) -> Said:
     """The token after a text that a fresh engine reads from its start."""
-    if sampling.shaping is not None:
-        scores = shaped(plain_logits(model, text), sampling.shaping, text)
+    if sampling.shaping is not None or sampling.watermark is not None:
+        scores = shaped(plain_logits(model, text), sampling.shaping or Shaping(0), text)
         p = sorted(softmax(scores), reverse=True)
         entropy = -sum(q * math.log(q) for q in p if q > 0)
         return Said(draw(scores, sampling, len(text)), p[0] - p[1], entropy, p[0])

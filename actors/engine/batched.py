@@ -59,11 +59,12 @@ def _floors(logits: Tensor, asked: Sequence[Asked]) -> Tensor:
 
 def _draws(asked: Sequence[Asked], lowest: Tensor) -> Draws:
     device = lowest.device
-    seeds = torch.tensor([s.seed for s, _, _ in asked], dtype=torch.uint64)
+    keys, positions = zip(*(each.noise for each in asked), strict=True)
+    seeds = torch.tensor(keys, dtype=torch.uint64)
     return Draws(
         seeds=seeds.to(device),
         streams=torch.zeros_like(seeds).to(device),
-        positions=torch.tensor([position for _, position, _ in asked]).to(device),
+        positions=torch.tensor(positions).to(device),
         temperatures=_tensor([s.temperature for s, _, _ in asked], device),
         floors=lowest,
     )

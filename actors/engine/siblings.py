@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ringroad.actors.messages import Sampling
 from ringroad.kernels.sampling import Draw, Survey, best_rows
+from ringroad.kernels.watermark import place
 
 Siblings = list[tuple[int, float]]  # tokens, each with the chance that it is the one
 SHARERS = 32  # tokens beyond those asked for that share the chances: the rest is taken for nothing
@@ -19,6 +20,12 @@ class Asked(NamedTuple):
     sampling: Sampling
     position: int
     siblings: int  # 0: the token alone
+
+    @property
+    def noise(self) -> tuple[int, int]:
+        """The key of the noise, and the position in it."""
+        seed, key = self.sampling.seed, self.sampling.watermark
+        return (seed, self.position) if key is None else (key, place(seed, self.position))
 
 
 def unread(rows: int) -> Survey:
@@ -47,7 +54,7 @@ def siblings(logits: Tensor, seen: Survey, asked: Sequence[Asked]) -> list[Sibli
 def _draw(row: int, asked: Asked) -> Draw:
     s, count = asked.sampling, asked.siblings
     wanted = 1 if count <= 1 else count + SHARERS
-    return Draw(row, wanted, s.seed, asked.position, s.temperature, s.top_k, s.top_p, s.min_p)
+    return Draw(row, wanted, *asked.noise, s.temperature, s.top_k, s.top_p, s.min_p)
 
 
 def _likeliest(seen: Survey, asked: Asked) -> Siblings:

@@ -30,6 +30,8 @@ def sampling_from(sampling: inference_pb2.Sampling, vocabulary: int, logprobs: i
         raise InvalidField("sampling.top_p", "must be above 0 and at most 1")
     if not 0 <= sampling.min_p <= 1:
         raise InvalidField("sampling.min_p", "must be from 0 to 1")
+    if sampling.HasField("watermark_key") and not sampling.temperature:
+        raise InvalidField("sampling.watermark_key", "needs a temperature above 0: it is in the noise")
     return Sampling(
         seed=sampling.seed if sampling.HasField("seed") else secrets.randbits(64),
         temperature=sampling.temperature,
@@ -37,6 +39,7 @@ def sampling_from(sampling: inference_pb2.Sampling, vocabulary: int, logprobs: i
         top_p=top_p,
         min_p=sampling.min_p,
         shaping=_shaping(sampling, vocabulary),
+        watermark=sampling.watermark_key if sampling.HasField("watermark_key") else None,
         logprobs=None if logprobs is None else min(logprobs, vocabulary),
     )
 

@@ -29,6 +29,7 @@ VALUES: dict[str, tuple[Any, dict[str, Any]]] = {
     "sampling.presence_penalty": (0.5, {}),
     "sampling.frequency_penalty": (0.5, {}),
     "sampling.logit_bias": ({3: 1.0}, {}),
+    "sampling.watermark_key": (0, {"sampling": {"seed": 1, "temperature": 1}}),
     "max_tokens": (3, {}),
     "stop": (["x"], {}),
     "ignore_eos": (True, {}),

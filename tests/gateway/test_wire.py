@@ -55,6 +55,7 @@ def turns(*turns: tuple[str, str]) -> dict[str, Any]:
         ("min_tokens", {"prompt": "hi", "max_tokens": 4, "min_tokens": 5}),
         ("min_tokens", {"prompt": "hi", "min_tokens": 17}),
         ("logprobs", {"prompt": "hi", "logprobs": 21}),
+        ("sampling.watermark_key", {"prompt": "hi", "sampling": {"watermark_key": 1}}),
         ("structure", {"prompt": "hi", "structure": {}}),
         ("structure.regex", {"prompt": "hi", "structure": {"regex": "a("}}),
         ("structure.regex", {"prompt": "hi", "structure": {"regex": "a" * 16_385}}),

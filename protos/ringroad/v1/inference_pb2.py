@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bringroad/v1/inference.proto\x12\x0bringroad.v1\",\n\x0b\x43hatMessage\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"2\n\x04\x43hat\x12*\n\x08messages\x18\x01 \x03(\x0b\x32\x18.ringroad.v1.ChatMessage\"\x17\n\x08TokenIds\x12\x0b\n\x03ids\x18\x01 \x03(\r\"\xb8\x03\n\x08Sampling\x12\x18\n\x0btemperature\x18\x01 \x01(\x02H\x00\x88\x01\x01\x12\x12\n\x05top_k\x18\x02 \x01(\rH\x01\x88\x01\x01\x12\x12\n\x05top_p\x18\x03 \x01(\x02H\x02\x88\x01\x01\x12\x12\n\x05min_p\x18\x04 \x01(\x02H\x03\x88\x01\x01\x12\x11\n\x04seed\x18\x05 \x01(\x04H\x04\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\x06 \x01(\x02H\x05\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\x07 \x01(\x02H\x06\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\x08 \x01(\x02H\x07\x88\x01\x01\x12\x38\n\nlogit_bias\x18\t \x03(\x0b\x32$.ringroad.v1.Sampling.LogitBiasEntry\x1a\x30\n\x0eLogitBiasEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_kB\x08\n\x06_top_pB\x08\n\x06_min_pB\x07\n\x05_seedB\x15\n\x13_repetition_penaltyB\x13\n\x11_presence_penaltyB\x14\n\x12_frequency_penalty\"K\n\tStructure\x12\x15\n\x0bjson_schema\x18\x01 \x01(\tH\x00\x12\x0f\n\x05regex\x18\x02 \x01(\tH\x00\x12\x0e\n\x04lark\x18\x03 \x01(\tH\x00\x42\x06\n\x04\x66orm\"9\n\x0bSpeculation\x12\x19\n\x0c\x64raft_tokens\x18\x01 \x01(\rH\x00\x88\x01\x01\x42\x0f\n\r_draft_tokens\"i\n\x07Routing\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x16\n\tthreshold\x18\x02 \x01(\x02H\x00\x88\x01\x01\x12\x18\n\x0blarge_share\x18\x03 \x01(\x02H\x01\x88\x01\x01\x42\x0c\n\n_thresholdB\x0e\n\x0c_large_share\"\xfb\x04\n\x0fGenerateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x13\n\x06prompt\x18\x02 \x01(\tH\x00\x88\x01\x01\x12$\n\x04\x63hat\x18\x03 \x01(\x0b\x32\x11.ringroad.v1.ChatH\x01\x88\x01\x01\x12-\n\ttoken_ids\x18\x04 \x01(\x0b\x32\x15.ringroad.v1.TokenIdsH\x02\x88\x01\x01\x12\'\n\x08sampling\x18\x05 \x01(\x0b\x32\x15.ringroad.v1.Sampling\x12\x17\n\nmax_tokens\x18\x06 \x01(\rH\x03\x88\x01\x01\x12\x0c\n\x04stop\x18\x07 \x03(\t\x12\x12\n\nignore_eos\x18\x08 \x01(\x08\x12\x1f\n\x04mode\x18\t \x01(\x0e\x32\x11.ringroad.v1.Mode\x12-\n\x0bspeculation\x18\n \x01(\x0b\x32\x18.ringroad.v1.Speculation\x12%\n\x07routing\x18\x0b \x01(\x0b\x32\x14.ringroad.v1.Routing\x12\x12\n\nrequest_id\x18\x0c \x01(\t\x12\x11\n\tresumable\x18\r \x01(\x08\x12(\n\x06resume\x18\x0e \x01(\x0b\x32\x13.ringroad.v1.ResumeH\x04\x88\x01\x01\x12\x16\n\x0estop_token_ids\x18\x0f \x03(\r\x12\x12\n\nmin_tokens\x18\x10 \x01(\r\x12\x0c\n\x04\x65\x63ho\x18\x11 \x01(\x08\x12\x15\n\x08logprobs\x18\x12 \x01(\rH\x05\x88\x01\x01\x12)\n\tstructure\x18\x13 \x01(\x0b\x32\x16.ringroad.v1.StructureB\t\n\x07_promptB\x07\n\x05_chatB\x0c\n\n_token_idsB\r\n\x0b_max_tokensB\t\n\x07_resumeB\x0b\n\t_logprobs\"\x1d\n\x06Resume\x12\x13\n\x0bnext_offset\x18\x01 \x01(\r\"e\n\x10GenerateResponse\x12#\n\x05\x64\x65lta\x18\x01 \x01(\x0b\x32\x12.ringroad.v1.DeltaH\x00\x12#\n\x05\x66inal\x18\x02 \x01(\x0b\x32\x12.ringroad.v1.FinalH\x00\x42\x07\n\x05\x65vent\"\xc2\x01\n\x05\x44\x65lta\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x11\n\ttoken_ids\x18\x02 \x03(\r\x12\x0e\n\x06offset\x18\x03 \x01(\r\x12&\n\x08speakers\x18\x04 \x03(\x0e\x32\x14.ringroad.v1.Speaker\x12\x13\n\x06prompt\x18\x05 \x01(\tH\x00\x88\x01\x01\x12\x18\n\x10prompt_token_ids\x18\x06 \x03(\r\x12&\n\x08logprobs\x18\x07 \x03(\x0b\x32\x14.ringroad.v1.LogprobB\t\n\x07_prompt\"w\n\x07Logprob\x12\x0f\n\x07logprob\x18\x01 \x01(\x02\x12+\n\x03top\x18\x02 \x03(\x0b\x32\x1e.ringroad.v1.Logprob.Candidate\x1a.\n\tCandidate\x12\x10\n\x08token_id\x18\x01 \x01(\r\x12\x0f\n\x07logprob\x18\x02 \x01(\x02\"\x7f\n\x05\x46inal\x12\x30\n\rfinish_reason\x18\x01 \x01(\x0e\x32\x19.ringroad.v1.FinishReason\x12!\n\x05usage\x18\x02 \x01(\x0b\x32\x12.ringroad.v1.Usage\x12\r\n\x05\x65rror\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\x9d\x02\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\r\x12\x16\n\x0e\x64rafted_tokens\x18\x03 \x01(\r\x12\x17\n\x0f\x61\x63\x63\x65pted_tokens\x18\x04 \x01(\r\x12\x10\n\x08\x63onsults\x18\x05 \x01(\r\x12\x14\n\x0csmall_tokens\x18\x06 \x01(\r\x12\x14\n\x0clarge_tokens\x18\x07 \x01(\r\x12#\n\x1btime_to_first_token_seconds\x18\x08 \x01(\x01\x12\x15\n\rtotal_seconds\x18\t \x01(\x01\x12\x0c\n\x04seed\x18\n \x01(\x04\x12\x10\n\x08\x64\x65graded\x18\x0b \x03(\t\x12\x17\n\x0f\x66\x61llback_tokens\x18\x0c \x01(\r\"k\n\x0fTokenizeRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\x04text\x18\x02 \x01(\tH\x00\x88\x01\x01\x12$\n\x04\x63hat\x18\x03 \x01(\x0b\x32\x11.ringroad.v1.ChatH\x01\x88\x01\x01\x42\x07\n\x05_textB\x07\n\x05_chat\"=\n\x10TokenizeResponse\x12\x11\n\ttoken_ids\x18\x01 \x03(\r\x12\x16\n\x0e\x63ontext_length\x18\x02 \x01(\r*c\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\x0e\n\nMODE_LARGE\x10\x01\x12\x0e\n\nMODE_SMALL\x10\x02\x12\x14\n\x10MODE_SPECULATIVE\x10\x03\x12\x0f\n\x0bMODE_ROUTED\x10\x04*i\n\x07Speaker\x12\x17\n\x13SPEAKER_UNSPECIFIED\x10\x00\x12\x16\n\x12SPEAKER_SMALL_KEPT\x10\x01\x12\x1a\n\x16SPEAKER_SMALL_ACCEPTED\x10\x02\x12\x11\n\rSPEAKER_LARGE\x10\x03*\x95\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x1b\n\x17\x46INISH_REASON_CANCELLED\x10\x03\x12\x17\n\x13\x46INISH_REASON_ERROR\x10\x04\x32\xa6\x01\n\x10InferenceService\x12I\n\x08Generate\x12\x1c.ringroad.v1.GenerateRequest\x1a\x1d.ringroad.v1.GenerateResponse0\x01\x12G\n\x08Tokenize\x12\x1c.ringroad.v1.TokenizeRequest\x1a\x1d.ringroad.v1.TokenizeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bringroad/v1/inference.proto\x12\x0bringroad.v1\",\n\x0b\x43hatMessage\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"2\n\x04\x43hat\x12*\n\x08messages\x18\x01 \x03(\x0b\x32\x18.ringroad.v1.ChatMessage\"\x17\n\x08TokenIds\x12\x0b\n\x03ids\x18\x01 \x03(\r\"\xe6\x03\n\x08Sampling\x12\x18\n\x0btemperature\x18\x01 \x01(\x02H\x00\x88\x01\x01\x12\x12\n\x05top_k\x18\x02 \x01(\rH\x01\x88\x01\x01\x12\x12\n\x05top_p\x18\x03 \x01(\x02H\x02\x88\x01\x01\x12\x12\n\x05min_p\x18\x04 \x01(\x02H\x03\x88\x01\x01\x12\x11\n\x04seed\x18\x05 \x01(\x04H\x04\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\x06 \x01(\x02H\x05\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\x07 \x01(\x02H\x06\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\x08 \x01(\x02H\x07\x88\x01\x01\x12\x38\n\nlogit_bias\x18\t \x03(\x0b\x32$.ringroad.v1.Sampling.LogitBiasEntry\x12\x1a\n\rwatermark_key\x18\n \x01(\x04H\x08\x88\x01\x01\x1a\x30\n\x0eLogitBiasEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_kB\x08\n\x06_top_pB\x08\n\x06_min_pB\x07\n\x05_seedB\x15\n\x13_repetition_penaltyB\x13\n\x11_presence_penaltyB\x14\n\x12_frequency_penaltyB\x10\n\x0e_watermark_key\"K\n\tStructure\x12\x15\n\x0bjson_schema\x18\x01 \x01(\tH\x00\x12\x0f\n\x05regex\x18\x02 \x01(\tH\x00\x12\x0e\n\x04lark\x18\x03 \x01(\tH\x00\x42\x06\n\x04\x66orm\"9\n\x0bSpeculation\x12\x19\n\x0c\x64raft_tokens\x18\x01 \x01(\rH\x00\x88\x01\x01\x42\x0f\n\r_draft_tokens\"i\n\x07Routing\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x16\n\tthreshold\x18\x02 \x01(\x02H\x00\x88\x01\x01\x12\x18\n\x0blarge_share\x18\x03 \x01(\x02H\x01\x88\x01\x01\x42\x0c\n\n_thresholdB\x0e\n\x0c_large_share\"\xfb\x04\n\x0fGenerateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x13\n\x06prompt\x18\x02 \x01(\tH\x00\x88\x01\x01\x12$\n\x04\x63hat\x18\x03 \x01(\x0b\x32\x11.ringroad.v1.ChatH\x01\x88\x01\x01\x12-\n\ttoken_ids\x18\x04 \x01(\x0b\x32\x15.ringroad.v1.TokenIdsH\x02\x88\x01\x01\x12\'\n\x08sampling\x18\x05 \x01(\x0b\x32\x15.ringroad.v1.Sampling\x12\x17\n\nmax_tokens\x18\x06 \x01(\rH\x03\x88\x01\x01\x12\x0c\n\x04stop\x18\x07 \x03(\t\x12\x12\n\nignore_eos\x18\x08 \x01(\x08\x12\x1f\n\x04mode\x18\t \x01(\x0e\x32\x11.ringroad.v1.Mode\x12-\n\x0bspeculation\x18\n \x01(\x0b\x32\x18.ringroad.v1.Speculation\x12%\n\x07routing\x18\x0b \x01(\x0b\x32\x14.ringroad.v1.Routing\x12\x12\n\nrequest_id\x18\x0c \x01(\t\x12\x11\n\tresumable\x18\r \x01(\x08\x12(\n\x06resume\x18\x0e \x01(\x0b\x32\x13.ringroad.v1.ResumeH\x04\x88\x01\x01\x12\x16\n\x0estop_token_ids\x18\x0f \x03(\r\x12\x12\n\nmin_tokens\x18\x10 \x01(\r\x12\x0c\n\x04\x65\x63ho\x18\x11 \x01(\x08\x12\x15\n\x08logprobs\x18\x12 \x01(\rH\x05\x88\x01\x01\x12)\n\tstructure\x18\x13 \x01(\x0b\x32\x16.ringroad.v1.StructureB\t\n\x07_promptB\x07\n\x05_chatB\x0c\n\n_token_idsB\r\n\x0b_max_tokensB\t\n\x07_resumeB\x0b\n\t_logprobs\"\x1d\n\x06Resume\x12\x13\n\x0bnext_offset\x18\x01 \x01(\r\"e\n\x10GenerateResponse\x12#\n\x05\x64\x65lta\x18\x01 \x01(\x0b\x32\x12.ringroad.v1.DeltaH\x00\x12#\n\x05\x66inal\x18\x02 \x01(\x0b\x32\x12.ringroad.v1.FinalH\x00\x42\x07\n\x05\x65vent\"\xc2\x01\n\x05\x44\x65lta\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x11\n\ttoken_ids\x18\x02 \x03(\r\x12\x0e\n\x06offset\x18\x03 \x01(\r\x12&\n\x08speakers\x18\x04 \x03(\x0e\x32\x14.ringroad.v1.Speaker\x12\x13\n\x06prompt\x18\x05 \x01(\tH\x00\x88\x01\x01\x12\x18\n\x10prompt_token_ids\x18\x06 \x03(\r\x12&\n\x08logprobs\x18\x07 \x03(\x0b\x32\x14.ringroad.v1.LogprobB\t\n\x07_prompt\"w\n\x07Logprob\x12\x0f\n\x07logprob\x18\x01 \x01(\x02\x12+\n\x03top\x18\x02 \x03(\x0b\x32\x1e.ringroad.v1.Logprob.Candidate\x1a.\n\tCandidate\x12\x10\n\x08token_id\x18\x01 \x01(\r\x12\x0f\n\x07logprob\x18\x02 \x01(\x02\"\x7f\n\x05\x46inal\x12\x30\n\rfinish_reason\x18\x01 \x01(\x0e\x32\x19.ringroad.v1.FinishReason\x12!\n\x05usage\x18\x02 \x01(\x0b\x32\x12.ringroad.v1.Usage\x12\r\n\x05\x65rror\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\x9d\x02\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\r\x12\x16\n\x0e\x64rafted_tokens\x18\x03 \x01(\r\x12\x17\n\x0f\x61\x63\x63\x65pted_tokens\x18\x04 \x01(\r\x12\x10\n\x08\x63onsults\x18\x05 \x01(\r\x12\x14\n\x0csmall_tokens\x18\x06 \x01(\r\x12\x14\n\x0clarge_tokens\x18\x07 \x01(\r\x12#\n\x1btime_to_first_token_seconds\x18\x08 \x01(\x01\x12\x15\n\rtotal_seconds\x18\t \x01(\x01\x12\x0c\n\x04seed\x18\n \x01(\x04\x12\x10\n\x08\x64\x65graded\x18\x0b \x03(\t\x12\x17\n\x0f\x66\x61llback_tokens\x18\x0c \x01(\r\"k\n\x0fTokenizeRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\x04text\x18\x02 \x01(\tH\x00\x88\x01\x01\x12$\n\x04\x63hat\x18\x03 \x01(\x0b\x32\x11.ringroad.v1.ChatH\x01\x88\x01\x01\x42\x07\n\x05_textB\x07\n\x05_chat\"=\n\x10TokenizeResponse\x12\x11\n\ttoken_ids\x18\x01 \x03(\r\x12\x16\n\x0e\x63ontext_length\x18\x02 \x01(\r*c\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\x0e\n\nMODE_LARGE\x10\x01\x12\x0e\n\nMODE_SMALL\x10\x02\x12\x14\n\x10MODE_SPECULATIVE\x10\x03\x12\x0f\n\x0bMODE_ROUTED\x10\x04*i\n\x07Speaker\x12\x17\n\x13SPEAKER_UNSPECIFIED\x10\x00\x12\x16\n\x12SPEAKER_SMALL_KEPT\x10\x01\x12\x1a\n\x16SPEAKER_SMALL_ACCEPTED\x10\x02\x12\x11\n\rSPEAKER_LARGE\x10\x03*\x95\x01\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x1b\n\x17\x46INISH_REASON_CANCELLED\x10\x03\x12\x17\n\x13\x46INISH_REASON_ERROR\x10\x04\x32\xa6\x01\n\x10InferenceService\x12I\n\x08Generate\x12\x1c.ringroad.v1.GenerateRequest\x1a\x1d.ringroad.v1.GenerateResponse0\x01\x12G\n\x08Tokenize\x12\x1c.ringroad.v1.TokenizeRequest\x1a\x1d.ringroad.v1.TokenizeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,12 +33,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SAMPLING_LOGITBIASENTRY']._loaded_options = None
   _globals['_SAMPLING_LOGITBIASENTRY']._serialized_options = b'8\001'
-  _globals['_MODE']._serialized_start=2532
-  _globals['_MODE']._serialized_end=2631
-  _globals['_SPEAKER']._serialized_start=2633
-  _globals['_SPEAKER']._serialized_end=2738
-  _globals['_FINISHREASON']._serialized_start=2741
-  _globals['_FINISHREASON']._serialized_end=2890
+  _globals['_MODE']._serialized_start=2578
+  _globals['_MODE']._serialized_end=2677
+  _globals['_SPEAKER']._serialized_start=2679
+  _globals['_SPEAKER']._serialized_end=2784
+  _globals['_FINISHREASON']._serialized_start=2787
+  _globals['_FINISHREASON']._serialized_end=2936
   _globals['_CHATMESSAGE']._serialized_start=44
   _globals['_CHATMESSAGE']._serialized_end=88
   _globals['_CHAT']._serialized_start=90
@@ -46,35 +46,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TOKENIDS']._serialized_start=142
   _globals['_TOKENIDS']._serialized_end=165
   _globals['_SAMPLING']._serialized_start=168
-  _globals['_SAMPLING']._serialized_end=608
-  _globals['_SAMPLING_LOGITBIASENTRY']._serialized_start=439
-  _globals['_SAMPLING_LOGITBIASENTRY']._serialized_end=487
-  _globals['_STRUCTURE']._serialized_start=610
-  _globals['_STRUCTURE']._serialized_end=685
-  _globals['_SPECULATION']._serialized_start=687
-  _globals['_SPECULATION']._serialized_end=744
-  _globals['_ROUTING']._serialized_start=746
-  _globals['_ROUTING']._serialized_end=851
-  _globals['_GENERATEREQUEST']._serialized_start=854
-  _globals['_GENERATEREQUEST']._serialized_end=1489
-  _globals['_RESUME']._serialized_start=1491
-  _globals['_RESUME']._serialized_end=1520
-  _globals['_GENERATERESPONSE']._serialized_start=1522
-  _globals['_GENERATERESPONSE']._serialized_end=1623
-  _globals['_DELTA']._serialized_start=1626
-  _globals['_DELTA']._serialized_end=1820
-  _globals['_LOGPROB']._serialized_start=1822
-  _globals['_LOGPROB']._serialized_end=1941
-  _globals['_LOGPROB_CANDIDATE']._serialized_start=1895
-  _globals['_LOGPROB_CANDIDATE']._serialized_end=1941
-  _globals['_FINAL']._serialized_start=1943
-  _globals['_FINAL']._serialized_end=2070
-  _globals['_USAGE']._serialized_start=2073
-  _globals['_USAGE']._serialized_end=2358
-  _globals['_TOKENIZEREQUEST']._serialized_start=2360
-  _globals['_TOKENIZEREQUEST']._serialized_end=2467
-  _globals['_TOKENIZERESPONSE']._serialized_start=2469
-  _globals['_TOKENIZERESPONSE']._serialized_end=2530
-  _globals['_INFERENCESERVICE']._serialized_start=2893
-  _globals['_INFERENCESERVICE']._serialized_end=3059
+  _globals['_SAMPLING']._serialized_end=654
+  _globals['_SAMPLING_LOGITBIASENTRY']._serialized_start=467
+  _globals['_SAMPLING_LOGITBIASENTRY']._serialized_end=515
+  _globals['_STRUCTURE']._serialized_start=656
+  _globals['_STRUCTURE']._serialized_end=731
+  _globals['_SPECULATION']._serialized_start=733
+  _globals['_SPECULATION']._serialized_end=790
+  _globals['_ROUTING']._serialized_start=792
+  _globals['_ROUTING']._serialized_end=897
+  _globals['_GENERATEREQUEST']._serialized_start=900
+  _globals['_GENERATEREQUEST']._serialized_end=1535
+  _globals['_RESUME']._serialized_start=1537
+  _globals['_RESUME']._serialized_end=1566
+  _globals['_GENERATERESPONSE']._serialized_start=1568
+  _globals['_GENERATERESPONSE']._serialized_end=1669
+  _globals['_DELTA']._serialized_start=1672
+  _globals['_DELTA']._serialized_end=1866
+  _globals['_LOGPROB']._serialized_start=1868
+  _globals['_LOGPROB']._serialized_end=1987
+  _globals['_LOGPROB_CANDIDATE']._serialized_start=1941
+  _globals['_LOGPROB_CANDIDATE']._serialized_end=1987
+  _globals['_FINAL']._serialized_start=1989
+  _globals['_FINAL']._serialized_end=2116
+  _globals['_USAGE']._serialized_start=2119
+  _globals['_USAGE']._serialized_end=2404
+  _globals['_TOKENIZEREQUEST']._serialized_start=2406
+  _globals['_TOKENIZEREQUEST']._serialized_end=2513
+  _globals['_TOKENIZERESPONSE']._serialized_start=2515
+  _globals['_TOKENIZERESPONSE']._serialized_end=2576
+  _globals['_INFERENCESERVICE']._serialized_start=2939
+  _globals['_INFERENCESERVICE']._serialized_end=3105
 # @@protoc_insertion_point(module_scope)
