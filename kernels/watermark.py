@@ -1,9 +1,9 @@
 """A watermark in the noise: who has its key can tell that a text was drawn with it.
 
 The exponential-minimum one of Kuditipudi et al. (Robust Distortion-free Watermarks for Language Models,
-2024): argmax of log p + Gumbel noise is the argmin of an exponential race, so the noise of docs/noise.md under a key
-in place of the seed is that scheme. Each token is still drawn from the model's distribution. The seed says
-only where in the key's noise a text begins.
+2024): argmax of log p + Gumbel noise is the argmin of an exponential race, so the noise of docs/noise.md
+under a key in place of the seed is that scheme. Each token is still drawn from the model's distribution. The
+seed says only where in the key's noise a text begins.
 """
 
 from collections.abc import Sequence
