@@ -138,7 +138,9 @@ def test_nodes_of_a_tree_each_have_their_own_path(kind: Kind) -> None:
     for length in (2, 64, 80):
         text = prompt(length, 5)
         for begins in (length - 2, length, length + 2):
-            sampling = Sampling(2, 0.8, shaping=Shaping(begins, ((5, 4.0),), 1.5, 1.0, 0.7, 3, (9, 11)))
+            # What the tree is made of is what is likely, so that each change of it decides something.
+            bias = ((5, 32.0), (9, 31.0), (11, 30.0))
+            sampling = Sampling(2, 0.8, shaping=Shaping(begins, bias, 1.05, 0.6, 1.4, 3, (9, 11)))
             engine = Engine(tiny(kind))
             engine.open("before", sampling)
             engine.step([Work("before", text)])
