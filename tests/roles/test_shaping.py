@@ -136,7 +136,7 @@ def test_nodes_of_a_tree_each_have_their_own_path(kind: Kind) -> None:
     """Also behind a prefix that another session left, and in a text of which the prompt is still read."""
     tokens, parents = [5, 5, 9, 5, 11, 9, 5], [-1, 0, 0, 1, 2, 4, 4]
     for length in (2, 64, 80):
-        text = prompt(length, 5)
+        text = [*prompt(length - 1, 5), 5]
         for begins in (length - 2, length, length + 2):
             # What the tree is made of is what is likely, so that each change of it decides something.
             bias = ((5, 32.0), (9, 31.0), (11, 30.0))
