@@ -219,6 +219,23 @@ async def test_an_offset_beyond_the_end_is_refused_when_that_is_known(serving: A
         await text_from(helpers, call, 2)
 
 
+@pytest.mark.parametrize("finish", [Finish.CANCELLED, Finish.ERROR])
+async def test_who_has_more_of_a_text_than_it_had_at_its_end_is_told_of_the_end(
+    serving: Any, helpers: Any, finish: Finish
+) -> None:
+    """Tokens that were lost with a gateway were not generated again before it was cut short."""
+    async with serving() as served:
+        _, submit = await begun(served, b"ab")
+        beyond = served.inference.Generate(rest(4))
+        await beyond.initial_metadata()
+        if finish is Finish.CANCELLED:
+            await served.control.Abort(control_pb2.AbortRequest(request_id="mine"))
+        served.router.end(submit, 2, finish)
+        text, _, final = await text_from(helpers, beyond, 4)
+        assert (text, final.usage.completion_tokens) == ("", 2)
+        assert (final.finish_reason == FINISH_REASON_CANCELLED) == (finish is Finish.CANCELLED)
+
+
 async def test_a_broken_stream_leaves_its_request_running(serving: Any, helpers: Any) -> None:
     async with serving() as served:
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{served.gateway.port}")
