@@ -40,8 +40,7 @@ def run_router(
         for sender, messages in hub.receive(min(POLL_SECONDS, config.heartbeat_seconds)):
             router.receive_all(sender, messages, time.monotonic())
             hub.flush()
-        for peer in hub.gone():
-            router.lose(peer)
+        router.lose(*hub.gone())
         if time.monotonic() >= tick_at:
             for peer in router.tick(time.monotonic()):
                 hub.cut(peer)

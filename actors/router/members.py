@@ -1,6 +1,7 @@
 """Whom the hub knows: peers and running sessions."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ringroad.actors.messages import Hello, Sampling
@@ -75,6 +76,18 @@ class Peers(dict[Address, Peer]):
         welcome = f"{self._router}.{self._meetings}"
         peer = self[address] = Peer(hello, now, welcome, Foresight(self._ways), meter=meter)
         return peer
+
+    def lose(self, addresses: Sequence[Address]) -> list[tuple[str, str, Address]]:
+        """Forgets those who are gone; their sessions, each with the role it lacks and who had it.
+
+        All of them, before any of that is given to others: a session given to one that is gone as well
+        would have lost two.
+        """
+        gone = [(address, self.pop(address)) for address in addresses if address in self]
+        for _, peer in gone:
+            log.warning("lost a %s with %d sessions", peer.hello.role, len(peer.sessions))
+        # Sorted: the same whatever hashes are.
+        return [(name, peer.hello.role, address) for address, peer in gone for name in sorted(peer.sessions)]
 
     def least_busy(self, role: str) -> Address | None:
         """Of the peers in a role the one with the fewest sessions; one that leaves where nobody stays."""

@@ -81,8 +81,7 @@ class Router:
         self._now = now
         heard = self._gateways | {address: peer.heard for address, peer in self._peers.items()}
         silent = [each for each, when in heard.items() if now - when > self._config.lost_after_seconds]
-        for address in silent:
-            self.lose(address)
+        self.lose(*silent)
         for proposal in self._rulings.overdue(now):
             self._take(proposal)
         self._send_questions()
@@ -94,9 +93,11 @@ class Router:
         self._leaving = True
         self._tell_gateways()
 
-    def lose(self, address: Address) -> None:
-        """A peer or gateway is gone: its sessions move, or end with it."""
-        self._leave(address)
+    def lose(self, *addresses: Address) -> None:
+        """Peers and gateways are gone: their sessions move, or end with them."""
+        for address in addresses:
+            self._leave(address)
+        self._move(addresses)
         self._send_questions()
 
     def roster(self) -> Roster:
@@ -136,20 +137,19 @@ class Router:
         for name, running in list(self._running.items()):
             if running.gateway == address:
                 self._advance(name, Cancel(name))
-        peer = self._peers.pop(address, None)
-        if peer is None:
-            return
-        role = peer.hello.role
-        log.warning("lost a %s with %d sessions", role, len(peer.sessions))
         for proposal in self._rulings.lost(address):
             self._take(proposal)
-        for name in sorted(peer.sessions):  # the same whatever hashes are
-            idle = self._running[name].state.asked == role and self._waiting.pop(name, None) is not None
+
+    def _move(self, addresses: Sequence[Address]) -> None:
+        """Gives to others what these had."""
+        for name, role, address in (left := self._peers.lose(addresses)):
             self._send(address, Close(name))  # should it only have been silent
-            running = self._running[name]
-            running.at[role] = other = self._peers.least_busy(role)
+            self._running[name].at[role] = other = self._peers.least_busy(role)
             self._peers.give(name, other)
-            self._advance(name, events.Lost(role, other is not None, idle))
+        for name, role, _ in left:
+            if (running := self._running.get(name)) is not None:
+                idle = running.state.asked == role and self._waiting.pop(name, None) is not None
+                self._advance(name, events.Lost(role, running.at[role] is not None, idle))
 
     def _begin(self, gateway: Address, submit: Submit) -> None:
         name = submit.session

@@ -173,6 +173,46 @@ def test_a_lost_ones_sessions_are_spread() -> None:
     assert moved == [0, 1, 1]
 
 
+def test_verifiers_that_are_lost_together_are_one_loss() -> None:
+    """Nobody is given to one that is gone as well, and blamed for it."""
+    hub = Hub()
+    judges = [b"judge-%d" % i for i in range(4)]
+    hub.greet(*judges)
+    hub.submit()
+    for judge in judges:
+        hub.take(judge)
+    hub.router.lose(*judges)
+    assert not any(isinstance(told, Consult) for judge in judges for told in hub.take(judge))
+    assert hub.chunks() == []
+    hub.hears(JUDGE, Hello("verifier"))
+    assert [type(told) for told in hub.take(JUDGE)] == [Welcome, Open, Consult]
+
+
+def test_a_drafter_and_a_verifier_that_are_lost_together_are_both_replaced() -> None:
+    hub = Hub()
+    hub.greet(b"draft-a", b"judge-a", b"draft-b", b"judge-b")
+    hub.submit(mode=Mode.ROUTED)
+    hub.take(b"draft-a"), hub.take(b"judge-a")
+    hub.router.lose(b"judge-a", b"draft-a")
+    assert [type(told) for told in hub.take(b"draft-b")] == [Open, Draft]
+    hub.hears(b"draft-b", Proposal("s", 1, 3, [], []))
+    assert [type(told) for told in hub.take(b"judge-b")] == [Open, Consult]
+
+
+def test_silence_of_all_is_one_loss() -> None:
+    hub = Hub()
+    judges = [b"judge-%d" % i for i in range(4)]
+    hub.greet(*judges)
+    hub.hears(GATE, Hello("gateway"))
+    hub.submit()
+    hub.now = 100.0
+    hub.hears(GATE, Hello("gateway"))
+    hub.take(GATE)
+    assert hub.router.tick(hub.now) == judges
+    assert hub.chunks() == []
+    assert len(hub.router) == 1
+
+
 def test_a_lost_gateway_cancels_its_own_sessions() -> None:
     hub = Hub()
     hub.greet(JUDGE)
