@@ -139,7 +139,8 @@ async def _watched(
             if ask.resumable and other is not None:
                 told = other.abort(ask.name)
                 await asyncio.wait({told})
-                if _failure(told) is None:
+                # Where no answer need come at all, nobody waits for one that the ledger knows nothing of.
+                if _failure(told) is None and (told.result().aborted or not world.schedule.harsh):
                     continue
             reader.lost = True
         elif cuts[when] == "deadline":

@@ -115,6 +115,8 @@ class RouterProcess(Process):
         self._connections[connection.identity] = connection
 
     def got(self, connection: Connection, messages: Sequence[Message]) -> None:
+        if connection.identity not in self._connections:
+            return  # as the hub does: it was given up with this on the way
         for message in messages:
             if isinstance(message, Submit):
                 self._committed[message.session] = message.committed
