@@ -9,12 +9,15 @@ from collections import deque
 from collections.abc import Callable
 from itertools import count
 
+from ringroad.actors.errors import Unavailable
 from ringroad.actors.gateway.config import GatewayConfig
 from ringroad.actors.gateway.link import LinkLost, RouterLink
 from ringroad.actors.gateway.peers import Peers
 from ringroad.actors.gateway.session import Session
 from ringroad.actors.gateway.transcript import Gap
 from ringroad.actors.messages import Cancel, Chunk, Finish, Submit
+
+_LOST = "the router was lost"
 
 
 class Routes:
@@ -131,8 +134,11 @@ class Routes:
     def _overdue(self, session: Session) -> None:
         if self._up:  # it lacks a role: the router waits for that one, or goes without
             self._submit(session)
+        elif session.resumable:  # another gateway may have a router
+            session.transcript.fail(Unavailable(_LOST))
+            self._ended(session)
         else:
-            self.end(session, Finish.ERROR, "the router was lost")
+            self.end(session, Finish.ERROR, _LOST)
 
     def _send(self, message: Submit | Cancel) -> None:
         self._outbox.append(message)

@@ -136,6 +136,19 @@ async def test_a_router_that_stays_away_ends_it(serving: Any, helpers: Any, begu
         assert await served.complete() == "ok"
 
 
+async def test_a_resumable_text_does_not_end_for_want_of_a_router(serving: Any, helpers: Any) -> None:
+    """A gateway that was stopped for long finds its router gone for too long when it wakes: others go on."""
+    async with serving(router_seconds=0.01) as served:
+        call = served.inference.Generate(GenerateRequest(prompt="hi", request_id="a", resumable=True))
+        served.router.tokens(await served.router.submitted(), 0, b"abc")
+        assert (await call.read()).delta.text == "abc"
+        served.router.lose()
+        code, retry = await helpers.failure(call)
+        assert code is grpc.StatusCode.UNAVAILABLE
+        assert retry.retry_delay.seconds > 0
+        await served.until_load(0, 0)
+
+
 @pytest.mark.parametrize("how", ["abort", "cancel"])
 async def test_a_pause_can_be_cut_short(serving: Any, helpers: Any, how: str) -> None:
     async with serving() as served:
