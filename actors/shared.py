@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from ringroad.actors.messages import (
     Close,
+    Consult,
+    Draft,
     Failed,
     Forgotten,
     Message,
@@ -25,7 +27,7 @@ class Shared:
 
     def __init__(self, role: Role) -> None:
         self.role = role
-        self._owners: dict[str, bytes] = {}  # of each session the router that began it
+        self._owners: dict[str, bytes] = {}  # of each session the router that works on it
         self._aware: dict[bytes, bool] = {}  # of each router whether it knows that this role is to stop
 
     @property
@@ -41,8 +43,8 @@ class Shared:
                     # Never for the role itself: it would void what other routers have begun.
                     self._aware[router] = leaving
                     continue
-                case Open(session=session) | Seen(session=session):
-                    self._owners[session] = router
+                case Open() | Draft() | Consult() | Seen():  # whoever asks is answered, if only "forgotten"
+                    self._owners[message.session] = router
                 case Close(session=session):
                     self._owners.pop(session, None)
             self.role.receive(message)

@@ -45,6 +45,7 @@ class Held:
 
     epoch: int
     text: list[int] = field(default_factory=list)
+    committed: int = 0  # tokens of it, as far as the last question said
 
 
 class Tenant(Generic[Ask]):
@@ -94,6 +95,8 @@ class Tenant(Generic[Ask]):
         """Takes in one message from the router."""
         match message:
             case Open(session=session, epoch=epoch, sampling=sampling, expected=expected):
+                if (held := self._held.get(session)) is not None and held.epoch >= epoch:
+                    return  # told before: it voids nothing that was begun since
                 self._drop(session)
                 self._held[session] = Held(epoch)
                 self._engine.open(session, sampling, expected)
@@ -154,9 +157,13 @@ class Tenant(Generic[Ask]):
     def _follow(self, ask: Ask) -> int | None:
         """Makes a session's text what a question says, and a task of it.
 
-        Returns how many leading tokens stand where they stood; None where the session is not held.
+        Returns how many leading tokens stand where they stood; None where the session is not held, and where
+        the question is an earlier one, come late: nobody waits for its answer.
         """
         held = self._held.get(ask.session)
+        length = ask.base + len(ask.tokens)
+        if held is not None and length < held.committed:
+            return None
         try:
             if held is None or held.epoch != ask.epoch:
                 raise Behind
@@ -164,7 +171,8 @@ class Tenant(Generic[Ask]):
         except Behind:
             self._outbox.append(Forgotten(ask.session, ask.epoch))
             return None
-        self._tasks[ask.session] = Task(ask, len(held.text))
+        held.committed = length
+        self._tasks[ask.session] = Task(ask, length)
         return agreed
 
     def _roll_back(self, session: str, agreed: int) -> None:

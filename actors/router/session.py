@@ -81,7 +81,11 @@ def _begun(state: State, committed: tuple[int, ...], speakers: tuple[Speaker, ..
 
 
 def fits(state: State, answer: Proposal | Verdict) -> bool:
-    """Whether an answer is the one the session waits for."""
+    """Whether an answer is the one the session waits for.
+
+    Of one connection in order the length would tell: committed tokens never change. The epoch counts where
+    old questions come again between an opening and its first question, and build a text that is none.
+    """
     role = DRAFTER if isinstance(answer, Proposal) else VERIFIER
     waits = (state.finish, state.asked, state.peer(role).epoch, state.length)
     return waits == (None, role, answer.epoch, answer.length)

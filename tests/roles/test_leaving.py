@@ -110,6 +110,12 @@ def test_answers_go_to_the_router_that_asked() -> None:
     assert shared.step() == {b"a": [Forgotten("s", 0), Forgotten("t", 0)], b"b": [Forgotten("u", 0)]}
 
 
+def test_who_asks_about_what_nobody_began_is_told() -> None:
+    shared = Shared(Fake())
+    shared.receive(b"a", opened("s")[1:])
+    assert shared.step() == {b"a": [Forgotten("s", 0)]}
+
+
 def test_a_lost_routers_sessions_end_and_no_others() -> None:
     role = Fake()
     shared = Shared(role)

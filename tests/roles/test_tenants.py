@@ -155,6 +155,27 @@ def test_what_is_not_held_is_forgotten(make: type[Tenant]) -> None:
     assert (role.hello().sessions, role.hello().cached_tokens) == (0, 0)
 
 
+def test_a_question_that_comes_late_changes_nothing() -> None:
+    """A text that is cut back, and goes on with guesses, would be taken for what stood there before."""
+    judge = verifier()
+    first = Consult("s", 0, 0, TEXT[:20])
+    verdict(judge, first)
+    assert verdict(judge, Consult("s", 0, 20, TEXT[20:])) == ([], LONG[0])
+    assert answered(judge, first) == []
+    assert verdict(judge, Consult("s", 0, len(TEXT) + 1, [])) == ([], LONG[1])
+
+
+def test_an_opening_that_comes_again_voids_nothing() -> None:
+    role = verifier()
+    role.receive(Open("s", 1, WARM))
+    role.receive(Consult("s", 1, 0, TEXT))
+    for epoch in (0, 1):
+        role.receive(Open("s", epoch, WARM))
+    (answer,) = answered(role)
+    assert isinstance(answer, Verdict)
+    assert (answer.epoch, answer.token) == (1, LONG[0])
+
+
 @pytest.mark.parametrize("make", [verifier, drafter])
 def test_opening_or_closing_drops_the_question_in_hand(make: type[Tenant]) -> None:
     for end in (Open("s", 1, WARM), Close("s"), Welcome("another")):
