@@ -69,15 +69,17 @@ class AsyncSpoke:
                 raise LinkLost(why)
             if self._way is None:
                 self._take(await self._following())
-            assert self._way is not None
+            way = self._way
+            assert way is not None
             try:
-                data = await self._way.hub.recv()
+                data = await way.hub.recv()
             except asyncio.CancelledError:
                 task = asyncio.current_task()
                 if not self._lost or (task is not None and task.cancelling()):
                     raise
                 continue  # the socket was closed under it
-            self._hear(self._way, data)
+            if way is self._way:  # else it was given up while this came
+                self._hear(way, data)
         return self._arrived.popleft()
 
     def close(self) -> None:

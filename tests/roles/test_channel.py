@@ -347,3 +347,32 @@ def test_a_cancelled_gateway_is_cancelled(hub: Hub) -> None:
         link.close()
 
     asyncio.run(life())
+
+
+def test_what_comes_just_as_the_link_is_given_up_is_dropped(hub: Hub) -> None:
+    """A gateway that was stopped wakes to a frame and to the silence that it missed, both at once."""
+
+    async def life() -> None:
+        async def locate() -> Sequence[str]:
+            return [hub.address]
+
+        link = AsyncSpoke(locate, PATIENT)
+        sender = await greeted(hub, link)
+        way = link._way
+        assert way is not None
+        heard = way.hub.recv
+
+        async def recv() -> bytes:
+            data = await heard()
+            link._lose("the router is silent")
+            return data
+
+        way.hub.recv = recv
+        hub.send(sender, Roster([]))
+        hub.flush()
+        with pytest.raises(LinkLost, match="silent"):
+            await link.receive()
+        await greeted(hub, link)
+        link.close()
+
+    asyncio.run(life())
