@@ -97,7 +97,7 @@ def found(engine: FirstEngine, args: argparse.Namespace) -> list[dict[str, Any]]
             drafter = FreeDrafter([strategy("suffix")])
             loop = Colocated(RouterConfig(adapt=False), Verifier(engine, "large"), drafter)
             began = perf_counter()
-            chunks = loop.generate(Submit("s", text, ANSWER, mode, Sampling()))["s"]
+            chunks = loop.generate(Submit("s", text, ANSWER, mode, Sampling(), tokenizer.ends))["s"]
             said = [token for chunk in chunks for token in chunk.tokens]
             counts = chunks[-1].counts
             assert counts is not None
