@@ -12,7 +12,7 @@ from ringroad.actors.drafter.model import ModelDrafter
 from ringroad.actors.drafter.plan import Plan
 from ringroad.actors.drafter.strategies.suffix import Suffix
 from ringroad.actors.drafter.strategy import Ensemble
-from ringroad.actors.messages import Chunk, Hello, Message, Submit
+from ringroad.actors.messages import Cancel, Chunk, Hello, Message, Submit
 from ringroad.actors.router.config import RouterConfig
 from ringroad.actors.router.router import Router
 from ringroad.actors.shared import Shared
@@ -121,19 +121,30 @@ class RouterProcess(Process):
             if isinstance(message, Submit):
                 self._committed[message.session] = message.committed
         self.router.receive_all(connection.identity, messages, self.now)
+        for message in messages:
+            if isinstance(message, Cancel) and message.session in self.router._running:
+                self.world.wrong(f"{self.name} goes on with {message.session} behind its cancel")
         self._flush()
 
     def left(self, connection: Connection) -> None:
         self._connections.pop(connection.identity, None)
         self.router.lose(connection.identity)
+        self._no_orphans()
         self._flush()
 
     def _tick(self) -> None:
         for address in self.router.tick(self.now):
             if (connection := self._connections.pop(address, None)) is not None:
                 connection.cut(self)
+        self._no_orphans()
         self._flush()
         self.later(HEARTBEAT, self._tick)
+
+    def _no_orphans(self) -> None:
+        """Nothing is generated for a gateway that is gone: nobody would ever end it."""
+        for name, running in self.router._running.items():
+            if running.gateway not in self._connections:
+                self.world.wrong(f"{self.name} goes on with {name}, whose gateway is gone")
 
     def _send(self, address: bytes, message: Message) -> None:
         if isinstance(message, Chunk):
