@@ -80,7 +80,7 @@ def text_of(console: Console) -> str:
 def test_every_prompt_is_spoken_in_every_mode_with_one_seed(gateway: FakeGateway, stopped: list[str]) -> None:
     console = shown()
     assert demo._run(None, console)
-    asked = [request for request in gateway.requests if request.sampling.HasField("seed")]
+    asked = [request for request in gateway.requests if request.sampling.seed == demo.SEED]
     modes = ("LARGE", "SPECULATIVE", "ROUTED", "SMALL")
     assert [(request.chat, request.mode) for request in asked] == [
         (user(prompt), inference_pb2.Mode.Value(f"MODE_{mode}")) for prompt in demo.PROMPTS for mode in modes

@@ -220,11 +220,11 @@ def test_unlikely_guesses_are_left_out() -> None:
 
 def test_scores_follow_what_became_of_guesses() -> None:
     drafter = ModelDrafter(Engine(MODEL), "small")
-    drafter.receive(Open("s", 0, WARM))
     scores = []
     for right in (True, False):
         for _ in range(40):
-            answer = proposal(drafter, judged(1), opened=True)
+            drafter.receive(Close("s"))
+            answer = proposal(drafter, judged(1))
             follows = LONG[0] if right else 0
             proposal(drafter, Draft("s", 0, len(TEXT), [follows], 1), opened=True)
             scores.append(answer.scores[0])
