@@ -147,4 +147,5 @@ def _await(there: Callable[[], bool]) -> None:
 
 
 def _title(process: psutil.Process) -> str:
-    return " ".join(process.cmdline())[:60]
+    words = [Path(each).name if each.startswith("/") else each for each in process.cmdline()]
+    return " ".join(words)[:60]  # without the places of this machine
