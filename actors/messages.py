@@ -2,7 +2,7 @@
 
 Every message about a session carries its epoch, and every one about its text says how many tokens
 were committed when it was sent; what no longer fits is dropped by whoever receives it. Positions
-count from the first token of the prompt. Encoded as MessagePack by `channel.py`.
+count from the first token of the prompt. Encoded as MessagePack by `channel/`.
 """
 
 from enum import StrEnum

@@ -5,6 +5,7 @@ import contextlib
 import signal
 import socket
 import subprocess
+import uuid
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -78,6 +79,11 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def named() -> str:
+    """A request's name that nobody had before."""
+    return f"request {uuid.uuid4()}"
 
 
 def record(name: str, prompt: Sequence[int] = (1, 2, 3)) -> Record:

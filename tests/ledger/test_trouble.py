@@ -1,85 +1,19 @@
 """A ledger that is away, in every way: the gateway goes on at once, and the ledger is complete afterwards."""
 
 import asyncio
-import logging
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
 
-from ringroad.actors.ledger import presence
-from ringroad.actors.ledger.ledger import Ending, LedgerAway, Part
-from ringroad.actors.ledger.store import RedisLedger
+from ringroad.actors.ledger.ledger import Ending, Part
 from ringroad.actors.messages import Counts, Finish
 from tests.ledger.gateways import gateways, run, written
 from tests.ledger.servers import ending, free_port, record, served, spoken, until
-from tests.ledger.tls import Authority, behind_tls
+from tests.ledger.story import FAST, Story, failures, refused, told
 
-FAST: dict[str, Any] = {"timeout_seconds": 0.1, "lease_seconds": 0.3}
-
-
-@pytest.fixture(autouse=True)
-def tries_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(presence, "_LAST_SECONDS", 0.05)
-    monkeypatch.setattr(presence, "_FIRST_SECONDS", 0.01)
-
-
-class Story:
-    """Three requests: one runs on, one ends, one begins while the ledger is away."""
-
-    def __init__(self, ledger: RedisLedger) -> None:
-        self._ledger = ledger
-        self._tokens, self._speakers = spoken(300)
-
-    def _say(self, name: str, first: int, stop: int) -> None:
-        self._ledger.commit(name, first, self._tokens[first:stop], self._speakers[first:stop])
-
-    async def before(self) -> None:
-        for name in ("runs", "ends"):
-            self._ledger.begin(record(name))
-            self._say(name, 0, 50)
-        await until(lambda: written(self._ledger))
-
-    def meanwhile(self) -> None:
-        """Nothing here waits: it is over before the loop does anything else."""
-        self._ledger.begin(record("begins"))
-        for first in range(50, 100):
-            self._say("runs", first, first + 1)
-            self._say("ends", first, first + 1)
-        self._say("begins", 0, 30)
-        self._ledger.end("ends", ending(100))
-
-    async def afterwards(self) -> None:
-        await until(lambda: written(self._ledger))
-        await self._holds("runs", Part(0, self._tokens[:100], self._speakers[:100]), self._ledger._me)
-        await self._holds("begins", Part(0, self._tokens[:30], self._speakers[:30]), self._ledger._me)
-        await self._holds("ends", Part(0, self._tokens[:100], self._speakers[:100], ending(100)), None)
-        self._say("runs", 100, 101)
-        await until(lambda: written(self._ledger))
-        await self._holds("runs", Part(0, self._tokens[:101], self._speakers[:101]), self._ledger._me)
-
-    async def _holds(self, name: str, part: Part, owner: str | None) -> None:
-        entry = await self._ledger.find(name)
-        assert entry
-        assert (entry.record, entry.part, entry.owner) == (record(name), part, owner)
-
-
-async def refused(ledger: RedisLedger) -> None:
-    """Reading and taking up are refused, by name."""
-    with pytest.raises(LedgerAway, match="away"):
-        await ledger.find("runs")
-    with pytest.raises(LedgerAway, match="away"):
-        await ledger.claim("runs")
-    with pytest.raises(LedgerAway, match="away"):
-        await ledger.abort("runs")
-    with pytest.raises(LedgerAway, match="away"):
-        await anext(aiter(ledger.follow("runs", 0)))
-
-
-def told(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+pytestmark = pytest.mark.usefixtures("tries_again_soon")
 
 
 @pytest.mark.parametrize("options", [(), ("--appendonly", "yes", "--appendfsync", "always")])
@@ -171,21 +105,6 @@ def test_paused(short: Path, caplog: pytest.LogCaptureFixture) -> None:
     run(body())
 
 
-async def failures(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    """Waits until writing has failed so often."""
-    seen = 0
-    failed = presence.Presence.failed
-
-    def counted(self: presence.Presence, error: Exception) -> float:
-        nonlocal seen
-        seen += 1
-        return failed(self, error)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(presence.Presence, "failed", counted)
-        await until(lambda: seen >= count)
-
-
 def test_full_and_freed(
     short: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,74 +141,6 @@ def test_a_replica_that_only_reads(
                 assert "read only" in told(caplog)[0]
                 server.ask("REPLICAOF", "NO", "ONE")
                 await story.afterwards()
-
-    run(body())
-
-
-@pytest.mark.parametrize("user", ["", "default@"])
-def test_a_wrong_password(
-    short: Path, user: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """From the start; what is generated meanwhile is not lost when the file is corrected."""
-
-    async def body() -> None:
-        file, port = short / "password", free_port()
-        with served(short, "--requirepass", "right", port=port):
-            async with gateways(f"redis://{user}127.0.0.1:{port}", password_file=file, **FAST) as [a]:
-                await failures(monkeypatch, 3)  # no file
-                file.write_text("wrong\n")
-                a.begin(record("r"))
-                a.commit("r", 0, *spoken(5))
-                await failures(monkeypatch, 5)
-                assert not a.there
-                with pytest.raises(LedgerAway, match="assword"):
-                    await a.find("r")
-                assert len(told(caplog)) == 1
-                assert "wrong" not in caplog.text.replace("wrong number", "").replace("WRONGPASS", "")
-                file.write_text("right\n")
-                await until(lambda: written(a))
-                entry = await a.find("r")
-                assert entry
-                assert entry.part == Part(0, *spoken(5))
-
-    run(body())
-
-
-def test_a_password_from_the_environment(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def body() -> None:
-        port = free_port()
-        with served(short, "--requirepass", "right", port=port):
-            url = f"redis://127.0.0.1:{port}/1"
-            async with gateways(url, password_env="RINGROAD_TEST_PASSWORD", **FAST) as [a]:
-                await failures(monkeypatch, 2)
-                with pytest.raises(LedgerAway, match="RINGROAD_TEST_PASSWORD: not set"):
-                    await a.find("r")
-                monkeypatch.setenv("RINGROAD_TEST_PASSWORD", "right")
-                await until(lambda: a.there)
-
-    run(body())
-
-
-def test_tls(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def body() -> None:
-        (short / "other").mkdir()
-        authority, stranger = Authority(short), Authority(short / "other")
-        certificate, key = authority.issue("gateway")
-        with served(short) as server:
-            async with behind_tls(server.socket, authority, asks_client=True) as port:
-                url = f"rediss://127.0.0.1:{port}"
-                own = {"tls_cert": certificate, "tls_key": key}
-                async with gateways(url, tls_ca=authority.ca, **own) as [a]:
-                    story = Story(a)
-                    await story.before()
-                    story.meanwhile()
-                    await story.afterwards()
-                for trouble in ({"tls_ca": stranger.ca, **own}, {"tls_ca": authority.ca}, own):
-                    async with gateways(url, **trouble, **FAST) as [b]:
-                        await failures(monkeypatch, 2)
-                        assert not b.there
-                        with pytest.raises(LedgerAway):
-                            await b.find("runs")
 
     run(body())
 

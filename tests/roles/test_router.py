@@ -1,8 +1,5 @@
 """The hub with scripted peers: what it sends to whom, and how sessions move."""
 
-from collections import deque
-from dataclasses import dataclass, field
-
 import pytest
 
 from ringroad.actors.messages import (
@@ -14,63 +11,16 @@ from ringroad.actors.messages import (
     Finish,
     Forgotten,
     Hello,
-    Message,
     Mode,
     Open,
     Proposal,
     Roster,
-    Sampling,
     Submit,
     Verdict,
     Welcome,
 )
 from ringroad.actors.router.config import RouterConfig
-from ringroad.actors.router.router import Router
-
-GATE, DRAFT, JUDGE = b"gate", b"draft", b"judge"
-WARM = Sampling(seed=9, temperature=1.0)
-
-
-def large(position: int) -> int:
-    return position * 7 % 11
-
-
-@dataclass
-class Hub:
-    """A router and all it has sent."""
-
-    config: RouterConfig = field(default_factory=lambda: RouterConfig(until=None))
-    sent: dict[bytes, deque[Message]] = field(default_factory=dict)
-    now: float = 0.0
-
-    def __post_init__(self) -> None:
-        self.router = Router(
-            self.config, lambda to, message: self.sent.setdefault(to, deque()).append(message)
-        )
-
-    def hears(self, sender: bytes, message: Message) -> None:
-        self.router.receive(sender, message, self.now)
-
-    def greet(self, *addresses: bytes) -> None:
-        for address in addresses:
-            role = "drafter" if address.startswith(DRAFT) else "verifier"
-            self.hears(address, Hello(role))
-            assert isinstance(self.take(address)[0], Welcome)
-
-    def take(self, address: bytes) -> list[Message]:
-        """What was sent there since."""
-        return [*self.sent.pop(address, ())]
-
-    def submit(self, name: str = "s", mode: Mode = Mode.LARGE, max_tokens: int = 4, **more: int) -> None:
-        self.hears(GATE, Submit(name, [1, 2, 3], max_tokens, mode, WARM, **more))  # type: ignore[arg-type]
-
-    def chunks(self) -> list[Chunk]:
-        return [message for message in self.take(GATE) if isinstance(message, Chunk)]
-
-    def judge(self, address: bytes, consult: Message) -> None:
-        assert isinstance(consult, Consult)
-        length = consult.base + len(consult.tokens)
-        self.hears(address, Verdict(consult.session, consult.epoch, length, [], large(length)))
+from tests.roles.hubs import DRAFT, GATE, JUDGE, WARM, Hub, large
 
 
 def test_a_text_in_chunks() -> None:
@@ -158,59 +108,6 @@ def test_the_least_busy_is_chosen() -> None:
         hub.hears(GATE, Cancel(name))
     hub.submit("next")
     assert [m.session for m in hub.take(b"judge-b") if isinstance(m, Open)] == ["next"]
-
-
-def test_a_lost_ones_sessions_are_spread() -> None:
-    hub = Hub()
-    judges = (b"judge-a", b"judge-b", b"judge-c")
-    hub.greet(*judges)
-    for name in "uvwxyz":
-        hub.submit(name)
-    for judge in judges:
-        hub.take(judge)
-    hub.router.lose(b"judge-a")
-    moved = [len([m for m in hub.take(judge) if isinstance(m, Open)]) for judge in judges]
-    assert moved == [0, 1, 1]
-
-
-def test_verifiers_that_are_lost_together_are_one_loss() -> None:
-    """Nobody is given to one that is gone as well, and blamed for it."""
-    hub = Hub()
-    judges = [b"judge-%d" % i for i in range(4)]
-    hub.greet(*judges)
-    hub.submit()
-    for judge in judges:
-        hub.take(judge)
-    hub.router.lose(*judges)
-    assert not any(isinstance(told, Consult) for judge in judges for told in hub.take(judge))
-    assert hub.chunks() == []
-    hub.hears(JUDGE, Hello("verifier"))
-    assert [type(told) for told in hub.take(JUDGE)] == [Welcome, Open, Consult]
-
-
-def test_a_drafter_and_a_verifier_that_are_lost_together_are_both_replaced() -> None:
-    hub = Hub()
-    hub.greet(b"draft-a", b"judge-a", b"draft-b", b"judge-b")
-    hub.submit(mode=Mode.ROUTED)
-    hub.take(b"draft-a"), hub.take(b"judge-a")
-    hub.router.lose(b"judge-a", b"draft-a")
-    assert [type(told) for told in hub.take(b"draft-b")] == [Open, Draft]
-    hub.hears(b"draft-b", Proposal("s", 1, 3, [], []))
-    assert [type(told) for told in hub.take(b"judge-b")] == [Open, Consult]
-
-
-def test_silence_of_all_is_one_loss() -> None:
-    hub = Hub()
-    judges = [b"judge-%d" % i for i in range(4)]
-    hub.greet(*judges)
-    hub.hears(GATE, Hello("gateway"))
-    hub.submit()
-    hub.now = 100.0
-    hub.hears(GATE, Hello("gateway"))
-    hub.take(GATE)
-    assert hub.router.tick(hub.now) == judges
-    assert hub.chunks() == []
-    assert len(hub.router) == 1
 
 
 def test_a_lost_gateway_cancels_its_own_sessions() -> None:

@@ -3,7 +3,8 @@
 from ringroad.actors.drafter.model import ModelDrafter
 from ringroad.actors.engine.tenant import Tenant
 from tests.simulation.gateway import GatewayProcess
-from tests.simulation.processes import RoleProcess, RouterProcess
+from tests.simulation.processes import RouterProcess
+from tests.simulation.roles import RoleProcess
 
 
 def held(process: object, harsh: bool) -> str:

@@ -1,21 +1,10 @@
 """The simulation catches deliberate bugs: here those that few seeds are enough for."""
 
-import logging
-from collections.abc import Iterator
-
 import pytest
 
 from tests.simulation.mutations import MUTATIONS, Mutation, hunt
 
 SEEDS = 40
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    """What roles log of faults is of no use here."""
-    logging.disable(logging.CRITICAL)
-    yield
-    logging.disable(logging.NOTSET)
 
 
 @pytest.mark.parametrize("mutation", [each for each in MUTATIONS if each.quick], ids=lambda each: each.name)

@@ -1,11 +1,9 @@
 """A slice of the simulation in every test run; docs/simulation.md says what it is."""
 
 import hashlib
-import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -23,14 +21,6 @@ from tests.simulation.schedule import BREAKS, CRASH, POLICIES, PROMPTS, SAMPLING
 from tests.simulation.shrink import smallest
 
 SLICE = 300
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    """What roles log of faults is of no use here."""
-    logging.disable(logging.CRITICAL)
-    yield
-    logging.disable(logging.NOTSET)
 
 
 @pytest.mark.parametrize("first", range(0, SLICE, 50))

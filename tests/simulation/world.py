@@ -13,7 +13,8 @@ from tests.simulation.holding import held
 from tests.simulation.ledger import Memory
 from tests.simulation.loop import Loop, Stuck
 from tests.simulation.network import Connection
-from tests.simulation.processes import SILENT, Caller, Process, RoleProcess, RouterProcess
+from tests.simulation.processes import SILENT, Caller, Process, RouterProcess
+from tests.simulation.roles import RoleProcess
 from tests.simulation.schedule import AWAY, Fault, Schedule
 
 HORIZON = 11.0  # seconds after the last fault in which everything must have ended
