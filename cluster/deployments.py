@@ -122,9 +122,8 @@ class RouterDeployment:
         self._worker.check_health()
 
     async def __del__(self) -> None:
-        await asyncio.to_thread(
-            self._entry.close
-        )  # first, so that those who leave other routers do not come here
+        # First, so that those who leave other routers do not come here.
+        await asyncio.to_thread(self._entry.close)
         await asyncio.to_thread(self._worker.close)
 
 

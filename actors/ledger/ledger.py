@@ -1,8 +1,8 @@
 """What a gateway needs of a ledger: what it writes without waiting, and what it reads to resume a request.
 
-A request's text is a function of what is recorded here, so two gateways that generate it by mistake at once
-write the same: the ledger need not be locked, only told. Nothing of a running request waits for it. What is
-noted while the ledger is away is written when it is back, as long as the request runs here.
+A request's text is a function of what is recorded here, so whoever takes it up goes on with the same. One
+gateway owns it, and what others say of it is not written. Nothing of a running request waits for the ledger.
+What is noted while it is away is written when it is back, as long as the request runs here.
 """
 
 from collections.abc import AsyncIterator, Sequence
