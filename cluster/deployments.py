@@ -210,8 +210,8 @@ class GatewayDeployment:
         card = card_of(config)
         policies = Policies(config.router.policy.name, offered(card.threshold if card is not None else None))
         self._ledger = open_ledger(config.ledger, uuid.uuid4().hex)
-        for port in config.gateway.ports:
-            mine = config.gateway.model_copy(update={"port": port})
+        for number, port in enumerate(config.gateway.ports):
+            mine = config.gateway.of_replica(number)
             link = AsyncSpoke(routers, _pulse(config))
             self._gateway = Gateway(mine, pair, tokenizer, link, policies, version(), self._ledger)
             try:

@@ -15,7 +15,8 @@ class GatewayConfig(BaseModel):
 
     host: str = "127.0.0.1"
     port: int = Field(default=50051, ge=0, le=65535)  # 0: any free one
-    replicas: PositiveInt = 1  # on one machine each takes a port, from `port` on
+    admin_port: int | None = Field(default=None, ge=0, le=65535)  # HTTP for operators; none where not given
+    replicas: PositiveInt = 1  # on one machine each takes a port, from `port` on, and so with other ports
     default_mode: Mode = Mode.SPECULATIVE
     default_max_tokens: PositiveInt = 512
     max_sessions: PositiveInt = 32  # generated at once
@@ -28,6 +29,11 @@ class GatewayConfig(BaseModel):
     router_seconds: PositiveFloat = 15.0  # that a session waits for a router when its own was lost
     resume_seconds: PositiveFloat = 30.0  # that a resumable request goes on, or is kept, with nobody reading
     retry_seconds: PositiveFloat = 1.0  # between tries to reach the router, and what clients are told
+
+    def of_replica(self, number: int) -> Self:
+        """What the replica of this number, from 0 on, is to know: its own ports."""
+        ports = {"port": self.port, "admin_port": self.admin_port}
+        return self.model_copy(update={name: port + number for name, port in ports.items() if port})
 
     @property
     def ports(self) -> range:

@@ -26,8 +26,10 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from ringroad.actors.gateway.admin import Admin
 from ringroad.actors.gateway.config import GatewayConfig, Pair, Policies
 from ringroad.actors.gateway.control import ControlServicer
+from ringroad.actors.gateway.generation import Generation
 from ringroad.actors.gateway.inference import InferenceServicer
 from ringroad.actors.gateway.link import LinkLost, RouterLink
 from ringroad.actors.gateway.noledger import NoLedger
@@ -35,6 +37,7 @@ from ringroad.actors.gateway.peers import Peers
 from ringroad.actors.gateway.resuming import Resuming
 from ringroad.actors.gateway.serving import handlers
 from ringroad.actors.gateway.sessions import Sessions
+from ringroad.actors.gateway.web import Web
 from ringroad.actors.gateway.wire import Offer
 from ringroad.actors.grammars import Grammars
 from ringroad.actors.ledger.ledger import Ledger
@@ -50,7 +53,7 @@ _FLUSH_SECONDS = 1.0  # for last messages to reach their clients
 
 
 class Gateway:
-    """Serves both Ringroad services, health and reflection on one port."""
+    """Serves both Ringroad services, health and reflection on one port, and what is HTTP on others."""
 
     def __init__(
         self,
@@ -79,15 +82,26 @@ class Gateway:
         self._sessions = Sessions(config, link, self._peers, ledger)
         self._resuming = Resuming(config, tokenizer, ledger, self._sessions, self._peers)
         parts = offer, self._sessions, self._peers, self._resuming
-        self._inference = InferenceServicer(*parts)
+        self._inference = InferenceServicer(Generation(*parts))
         self._control = ControlServicer(config, *parts, version)
+        self._webs: dict[str, Web] = {}
+        if config.admin_port is not None:
+            routes = Admin(self._peers).routes
+            self._webs["admin"] = Web(
+                routes, config.host, config.admin_port, most_bytes=config.max_message_bytes
+            )
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
         self._listener: asyncio.Task[None] | None = None
         self._aborts: asyncio.Task[None] | None = None
 
+    @property
+    def admin_port(self) -> int | None:
+        """Where operators ask, once that has started; None where nobody may."""
+        return self._webs["admin"].port if "admin" in self._webs else None
+
     async def start(self) -> None:
-        """Binds and serves. Raises RuntimeError when the port is taken."""
+        """Binds and serves. Raises RuntimeError when a port is taken."""
         self._server = grpc.aio.server(options=_options(self._config))
         self._server.add_generic_rpc_handlers(
             (handlers(_INFERENCE, self._inference), handlers(_CONTROL, self._control))
@@ -97,6 +111,12 @@ class Gateway:
         reflection.enable_server_reflection(names, self._server)
         host = f"[{self._config.host}]" if ":" in self._config.host else self._config.host
         self.port = self._server.add_insecure_port(f"{host}:{self._config.port}")
+        try:
+            for web in self._webs.values():
+                await web.start()
+        except RuntimeError:
+            await self._close()
+            raise
         await self._health.set(_CONTROL.full_name, health_pb2.HealthCheckResponse.SERVING)
         await self._announce()
         await self._server.start()
@@ -111,10 +131,14 @@ class Gateway:
             return
         await self._health.enter_graceful_shutdown()
         await self._sessions.drain(self._config.grace_seconds if grace_seconds is None else grace_seconds)
-        await self._server.stop(_FLUSH_SECONDS)
+        await self._close()
         self._listener.cancel()
         self._aborts.cancel()
         await asyncio.gather(self._listener, self._aborts, return_exceptions=True)
+
+    async def _close(self) -> None:
+        assert self._server is not None
+        await asyncio.gather(self._server.stop(_FLUSH_SECONDS), *(web.stop() for web in self._webs.values()))
 
     def check_health(self) -> None:
         """Raises RuntimeError when the gateway no longer hears its router and never will."""

@@ -220,7 +220,7 @@ async def test_a_bug_is_internal_and_its_words_stay_out_of_the_log(
             def fail(request: GenerateRequest, *_: object) -> None:
                 raise RuntimeError(request.prompt)
 
-            broken.setattr("ringroad.actors.gateway.inference.submit_from", fail)
+            broken.setattr("ringroad.actors.gateway.generation.submit_from", fail)
             with caplog.at_level(logging.ERROR):
                 call = served.inference.Generate(GenerateRequest(prompt="secret"))
                 code, _ = await helpers.failure(call)
