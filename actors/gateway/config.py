@@ -1,6 +1,7 @@
 """What an operator may set of a gateway, and what it serves."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
@@ -17,6 +18,7 @@ class GatewayConfig(BaseModel):
     port: int = Field(default=50051, ge=0, le=65535)  # 0: any free one
     admin_port: int | None = Field(default=None, ge=0, le=65535)  # HTTP for operators; none where not given
     replicas: PositiveInt = 1  # on one machine each takes a port, from `port` on, and so with other ports
+    keys_file: Path | None = None  # who may ask for what, as `keys.py` says; None: everybody for everything
     default_mode: Mode = Mode.SPECULATIVE
     default_max_tokens: PositiveInt = 512
     max_sessions: PositiveInt = 32  # generated at once

@@ -1,12 +1,13 @@
 """The service that tells how the cluster is, and ends requests."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import grpc.aio
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from ringroad.actors.gateway.answers import mode_number, pair_of, role_of
 from ringroad.actors.gateway.config import GatewayConfig
+from ringroad.actors.gateway.keys import Scope
 from ringroad.actors.gateway.peers import Peers
 from ringroad.actors.gateway.resuming import Resuming
 from ringroad.actors.gateway.sessions import Sessions
@@ -18,6 +19,13 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 
 class ControlServicer:
     """ControlService of `control.proto`."""
+
+    SCOPES: ClassVar = {
+        "GetServerInfo": Scope.CONTROL,
+        "ListModels": Scope.GENERATE,
+        "GetLoad": Scope.CONTROL,
+        "Abort": Scope.GENERATE,
+    }
 
     def __init__(
         self,

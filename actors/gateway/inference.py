@@ -1,11 +1,13 @@
 """The service that generates."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import grpc.aio
 
 from ringroad.actors.gateway.caller import Caller
 from ringroad.actors.gateway.generation import Generation
+from ringroad.actors.gateway.keys import Scope
+from ringroad.actors.gateway.serving import asking
 from ringroad.v1 import inference_pb2
 
 _NAME = "ringroad-request-id"
@@ -18,6 +20,7 @@ class GrpcCaller(Caller):
 
     def __init__(self, context: _Context) -> None:
         self._context = context
+        self.tenant = asking()
 
     def patience(self) -> float | None:
         """As gRPC tells it."""
@@ -34,6 +37,8 @@ class GrpcCaller(Caller):
 
 class InferenceServicer:
     """InferenceService of `inference.proto`. Methods raise what is wrong; `serving.py` makes it a status."""
+
+    SCOPES: ClassVar = {"Generate": Scope.GENERATE, "Tokenize": Scope.GENERATE}
 
     def __init__(self, generation: Generation) -> None:
         self._generation = generation

@@ -31,6 +31,7 @@ from ringroad.actors.gateway.config import GatewayConfig, Pair, Policies
 from ringroad.actors.gateway.control import ControlServicer
 from ringroad.actors.gateway.generation import Generation
 from ringroad.actors.gateway.inference import InferenceServicer
+from ringroad.actors.gateway.keys import FileKeys, Keys, NoKeys
 from ringroad.actors.gateway.link import LinkLost, RouterLink
 from ringroad.actors.gateway.noledger import NoLedger
 from ringroad.actors.gateway.peers import Peers
@@ -65,7 +66,8 @@ class Gateway:
         version: str,
         ledger: Ledger | None = None,
     ) -> None:
-        """Raises ValueError for a default mode without its model, and for a default policy not offered."""
+        """Raises ValueError for a default mode without its model, a default policy not offered, and keys that
+        cannot be read."""
         if config.default_mode not in pair.modes:
             raise ValueError(f"default_mode {config.default_mode} needs a small model")
         if policies.default not in policies.thresholds:
@@ -84,6 +86,7 @@ class Gateway:
         parts = offer, self._sessions, self._peers, self._resuming
         self._inference = InferenceServicer(Generation(*parts))
         self._control = ControlServicer(config, *parts, version)
+        self._keys: Keys = NoKeys() if config.keys_file is None else FileKeys(config.keys_file)
         self._webs: dict[str, Web] = {}
         if config.admin_port is not None:
             routes = Admin(self._peers).routes
@@ -104,7 +107,10 @@ class Gateway:
         """Binds and serves. Raises RuntimeError when a port is taken."""
         self._server = grpc.aio.server(options=_options(self._config))
         self._server.add_generic_rpc_handlers(
-            (handlers(_INFERENCE, self._inference), handlers(_CONTROL, self._control))
+            (
+                handlers(_INFERENCE, self._inference, self._keys, self._inference.SCOPES),
+                handlers(_CONTROL, self._control, self._keys, self._control.SCOPES),
+            )
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (_INFERENCE.full_name, _CONTROL.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME)

@@ -2,7 +2,8 @@
 
 import logging
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 import grpc
@@ -12,17 +13,33 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from ringroad.actors.errors import InvalidField, RingroadError
+from ringroad.actors.gateway.keys import Keys, Scope
 from ringroad.actors.gateway.parsing import parser
 from ringroad.actors.gateway.status import broken, status_of
+from ringroad.actors.gateway.tenants import Tenant
 
 _log = logging.getLogger(__name__)
 _Context = grpc.aio.ServicerContext[Any, Any]
 _Method = Callable[[Any, _Context], Awaitable[Message | None]]
+_asking: ContextVar[Tenant] = ContextVar("asking")
 
 
-def handlers(service: ServiceDescriptor, servicer: object) -> grpc.GenericRpcHandler:
-    """All methods of a service; `servicer` has a coroutine of the same name for each."""
-    methods = {m.name: _handler(m, getattr(servicer, m.name)) for m in service.methods}
+def asking() -> Tenant:
+    """Who asks, within a method of a servicer."""
+    return _asking.get()
+
+
+def handlers(
+    service: ServiceDescriptor, servicer: object, keys: Keys, scopes: Mapping[str, Scope]
+) -> grpc.GenericRpcHandler:
+    """All methods of a service; `servicer` has a coroutine of the same name for each.
+
+    scopes: what each method takes; one that is left out raises KeyError here, rather than be open.
+    """
+    methods = {
+        m.name: _handler(m, _admitted(getattr(servicer, m.name), keys, scopes[m.name]))
+        for m in service.methods
+    }
     return grpc.method_handlers_generic_handler(service.full_name, methods)
 
 
@@ -39,11 +56,20 @@ def _handler(method: MethodDescriptor, call: _Method) -> "grpc.RpcMethodHandler[
     )
 
 
+def _admitted(call: _Method, keys: Keys, scope: Scope) -> _Method:
+    async def admitted(request: Message | InvalidField, context: _Context) -> Message | None:
+        said = dict(context.invocation_metadata() or ()).get("authorization")
+        _asking.set(keys.tenant(said if isinstance(said, str) else None, scope))
+        if isinstance(request, InvalidField):
+            raise request
+        return await call(request, context)
+
+    return admitted
+
+
 def _guarded(name: str, call: _Method) -> _Method:
     async def guarded(request: Message | InvalidField, context: _Context) -> Message | None:
         try:
-            if isinstance(request, InvalidField):
-                raise request
             return await call(request, context)
         except RingroadError as error:
             status = status_of(error)

@@ -9,6 +9,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from ringroad.actors.errors import InvalidField, RingroadError, TooBusy, Unavailable
+from ringroad.actors.gateway.keys import Forbidden, Unauthenticated
 from ringroad.actors.gateway.naming import Duplicate, Unknown
 
 _MOST_CHARACTERS = 300  # more would not fit into the trailing metadata; errors may quote requests
@@ -26,6 +27,10 @@ def status_of(error: RingroadError) -> grpc.Status:
             return _status(code_pb2.RESOURCE_EXHAUSTED, str(error), _retry_in(seconds))
         case Unavailable():
             return _status(code_pb2.UNAVAILABLE, str(error), _retry_in(_UNAVAILABLE_RETRY_SECONDS))
+        case Unauthenticated():
+            return _status(code_pb2.UNAUTHENTICATED, str(error))
+        case Forbidden():
+            return _status(code_pb2.PERMISSION_DENIED, str(error))
         case Duplicate():
             return _status(code_pb2.ALREADY_EXISTS, str(error))
         case Unknown():

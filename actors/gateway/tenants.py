@@ -1,6 +1,6 @@
 """Whose requests these are."""
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 
 class Tenant(BaseModel):
@@ -8,7 +8,12 @@ class Tenant(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = ""  # empty: nobody is asked who they are
+    # Empty: nobody is asked who they are.
+    name: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,64}$")
+    weight: PositiveFloat = 1.0  # its share where tenants compete, beside the others' weights
+    priority: int = 0  # who has a higher one is served first
+    tokens_per_minute: PositiveInt | None = None  # of prompts and answers together; None: as many as it likes
+    max_streams: PositiveInt | None = None  # that are read at once; None: as many as there are
 
 
 ANYBODY = Tenant()
