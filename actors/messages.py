@@ -96,6 +96,7 @@ class Submit(Message, frozen=True):
     breaks: list[int] = []  # tokens that end a step, where the policy decides step by step
     committed: list[int] = []  # of the text, where another router began it: it goes on from there
     speakers: list[Speaker] = []  # of what is committed
+    salt: bytes = b""  # only texts of the same salt share what was computed or learned of them
 
 
 class Cancel(Message, frozen=True):
@@ -150,6 +151,7 @@ class Open(Message, frozen=True):
     epoch: int
     sampling: Sampling
     expected: int = 0  # tokens that its text may come to, the prompt included
+    salt: bytes = b""  # of the `Submit`
 
 
 class Draft(Message, frozen=True):

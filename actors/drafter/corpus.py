@@ -1,4 +1,7 @@
-"""Recent texts, and where short grams stand in them: bounded, and never searched from end to end."""
+"""Recent texts, and where short grams stand in them: bounded, and never searched from end to end.
+
+A gram is known by the salt of its text, too: what one asked never shows in the guesses for another.
+"""
 
 from collections.abc import Iterable, Sequence
 from itertools import chain
@@ -9,7 +12,8 @@ CAPACITY = 1 << 16  # tokens of a generation
 
 Text = list[int]
 Place = tuple[Text, int]  # a text, and where in it a token follows the gram
-Index = dict[tuple[int, ...], list[Place]]
+Gram = tuple[bytes | int, ...]  # a salt, then tokens
+Index = dict[Gram, list[Place]]
 
 
 class Corpus:
@@ -25,29 +29,29 @@ class Corpus:
         """A new text; only `extend` may change it."""
         return []
 
-    def extend(self, text: Text, news: Iterable[int]) -> None:
-        """More tokens of a text."""
+    def extend(self, text: Text, news: Iterable[int], salt: bytes = b"") -> None:
+        """More tokens of a text, whose salt is always the same."""
         for token in news:
             at = len(text)
             text.append(token)
             for order in ORDERS:
                 if at >= order:
-                    self._index(tuple(text[at - order : at]), (text, at))
+                    self._index((salt, *text[at - order : at]), (text, at))
             self._count += 1
             if self._count >= self._capacity:
                 self._elder, self._young, self._count = self._young, {}, 0
 
-    def places(self, text: Sequence[int]) -> list[Place]:
-        """The latest places of the longest indexed gram that ends the text, latest first."""
+    def places(self, text: Sequence[int], salt: bytes = b"") -> list[Place]:
+        """Where the longest indexed gram that ends the text stood in texts of its salt, latest first."""
         for order in ORDERS:
-            gram = tuple(text[-order:])
-            if len(gram) == order:
+            if len(text) >= order:
+                gram: Gram = (salt, *text[-order:])
                 both = chain(reversed(self._young.get(gram, ())), reversed(self._elder.get(gram, ())))
                 if found := list(both):
                     return found
         return []
 
-    def _index(self, gram: tuple[int, ...], place: Place) -> None:
+    def _index(self, gram: Gram, place: Place) -> None:
         places = self._young.setdefault(gram, [])
         if len(places) >= PLACES:
             del places[0]

@@ -43,8 +43,9 @@ class FreeDrafter:
     def receive(self, message: Message) -> None:
         """Takes in one message from the router."""
         match message:
-            case Open(session=session, epoch=epoch):
+            case Open(session=session, epoch=epoch, salt=salt):
                 self._held[session] = Held(epoch)
+                self._strategies.begin(session, salt)
             case Draft():
                 self._outbox.append(self._propose(message))
             case Close(session=session):
@@ -76,7 +77,7 @@ class FreeDrafter:
         except Behind:
             return Forgotten(draft.session, draft.epoch)
         self._strategies.observe(draft.session, held.text)
-        self._strategies.learn(draft.successors)
+        self._strategies.learn(draft.session, draft.successors)
         tree = self._strategies.propose(draft.session, held.text, draft.budget)
         parents = [] if tree.is_chain else list(tree.parents)
         return Proposal(

@@ -17,7 +17,7 @@ from ringroad.actors.drafter.vocabulary import frequent
 from ringroad.actors.engine.engine import Engine, Outcome, Work
 from ringroad.actors.engine.schedule import FEWEST
 from ringroad.actors.engine.tenant import Task, Tenant
-from ringroad.actors.messages import Draft, Features, Hello, Logprob, Message, Proposal, Seen
+from ringroad.actors.messages import Draft, Features, Hello, Logprob, Message, Open, Proposal, Seen
 
 
 class ModelDrafter(Tenant[Draft]):
@@ -90,7 +90,7 @@ class ModelDrafter(Tenant[Draft]):
         """The answer, where it takes no pass."""
         ask, free = task.ask, self._ways.free
         free.observe(ask.session, text)
-        free.learn(ask.successors)
+        free.learn(ask.session, ask.successors)
         found = free.propose(ask.session, text, ask.budget) if ask.judged else NOTHING
         if ask.judged and (found.expected >= self._ways.enough or not self._ways.model):
             return _proposal(task, found)
@@ -103,6 +103,10 @@ class ModelDrafter(Tenant[Draft]):
             if read.done:
                 return self._finished(task)
         return None
+
+    def _opened(self, begun: Open) -> None:
+        super()._opened(begun)
+        self._ways.free.begin(begun.session, begun.salt)
 
     def _drop(self, session: str) -> None:
         super()._drop(session)

@@ -13,10 +13,14 @@ class Strategy:
 
     learns = False  # whether `learn` has use for the large model's successors
 
+    def begin(self, session: str, salt: bytes) -> None:
+        """A session begins, maybe again. What its text teaches is for sessions of the same salt alone, since
+        guesses show in a request's usage. A session that was not begun has the empty one."""
+
     def observe(self, session: str, text: Sequence[int]) -> None:
         """The committed text so far, before every proposal. It grows; only its news may be read."""
 
-    def learn(self, judged: Sequence[Sequence[int]]) -> None:
+    def learn(self, session: str, judged: Sequence[Sequence[int]]) -> None:
         """Rows of a token and, likeliest first, what the large model saw following it."""
 
     def propose(self, session: str, text: Sequence[int], budget: int) -> Tree:
@@ -36,13 +40,17 @@ class Ensemble(Strategy):
         self._floor = floor
         self.learns = any(each.learns for each in strategies)
 
+    def begin(self, session: str, salt: bytes) -> None:
+        for each in self._strategies:
+            each.begin(session, salt)
+
     def observe(self, session: str, text: Sequence[int]) -> None:
         for each in self._strategies:
             each.observe(session, text)
 
-    def learn(self, judged: Sequence[Sequence[int]]) -> None:
+    def learn(self, session: str, judged: Sequence[Sequence[int]]) -> None:
         for each in self._strategies:
-            each.learn(judged)
+            each.learn(session, judged)
 
     def propose(self, session: str, text: Sequence[int], budget: int) -> Tree:
         proposals = [each.propose(session, text, budget) for each in self._strategies]

@@ -92,15 +92,15 @@ class Engine:
         idle: int = self._pool.idle
         return idle * BLOCK
 
-    def open(self, session: str, sampling: Sampling, expected: int = 0) -> None:
+    def open(self, session: str, sampling: Sampling, expected: int = 0, salt: bytes = b"") -> None:
         """Begins a session with an empty text, which may come to `expected` tokens; one of that name begins
-        again."""
+        again. Only sessions of the same salt share keys and values."""
         self.close(session)
         cache = self.model.cache(self._pool, expected)
-        self._sessions[session] = Session(sampling, cache, Prefix(cache), Focus(self.view))
+        self._sessions[session] = Session(sampling, cache, Prefix(cache, salt), Focus(self.view))
 
     def adopt(self, session: str, text: Sequence[int]) -> int:
-        """Takes over what any session has computed of a text that begins with what this one keeps.
+        """Takes over what sessions of its salt have computed of a text that begins with what this one keeps.
 
         All but the last token at most, since that is computed for its outcome. Returns how many
         tokens are kept now; the same as before where nothing more is known.

@@ -21,9 +21,11 @@ def key(before: bytes, tokens: Sequence[int]) -> bytes:
 class Prefix:
     """The tokens in a cache. Every change of the cache is told here, too."""
 
-    def __init__(self, cache: Kept) -> None:
+    def __init__(self, cache: Kept, salt: bytes = b"") -> None:
+        """salt: texts of another one share nothing with this; of one length, or empty."""
         self.tokens: list[int] = []
         self._cache = cache
+        self._root = cache.root + salt
         self._keys: list[bytes] = []  # of the first blocks, as far as they are known
         # From this place on keys and values were computed beside another branch of a tree: in fp32
         # their last bits may be their own (docs/decisions/0001), so nobody else gets them.
@@ -84,7 +86,7 @@ class Prefix:
 
     def _next_key(self, text: Sequence[int]) -> bytes:
         at = len(self._keys) * BLOCK
-        return key(self._keys[-1] if self._keys else self._cache.root, text[at : at + BLOCK])
+        return key(self._keys[-1] if self._keys else self._root, text[at : at + BLOCK])
 
     def _branched(self, start: int, order: Sequence[int]) -> None:
         first = next((i for i, node in enumerate(order) if node != i), None)

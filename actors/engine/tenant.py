@@ -94,12 +94,12 @@ class Tenant(Generic[Ask]):
     def receive(self, message: Message) -> None:
         """Takes in one message from the router."""
         match message:
-            case Open(session=session, epoch=epoch, sampling=sampling, expected=expected):
+            case Open(session=session, epoch=epoch):
                 if (held := self._held.get(session)) is not None and held.epoch >= epoch:
                     return  # told before: it voids nothing that was begun since
                 self._drop(session)
                 self._held[session] = Held(epoch)
-                self._engine.open(session, sampling, expected)
+                self._opened(message)
             case Close(session=session):
                 self._drop(session)
             case Welcome(router=router) if router != self._router:
@@ -179,6 +179,9 @@ class Tenant(Generic[Ask]):
         """What was cached beyond the agreed text goes; the last token is computed for its outcome."""
         known = min(self._engine.length(session), agreed, len(self._held[session].text) - 1)
         self._engine.truncate(session, known)
+
+    def _opened(self, begun: Open) -> None:
+        self._engine.open(begun.session, begun.sampling, begun.expected, begun.salt)
 
     def _drop(self, session: str) -> None:
         self._tasks.pop(session, None)

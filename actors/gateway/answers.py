@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from ringroad.actors.gateway.config import Pair
+from ringroad.actors.gateway.naming import told
 from ringroad.actors.ledger.ledger import Ending
 from ringroad.actors.messages import Finish, Hello, Logprob, Mode, Speaker, Submit
 from ringroad.v1 import control_pb2, inference_pb2
@@ -69,7 +70,7 @@ def final_of(submit: Submit, ending: Ending) -> inference_pb2.GenerateResponse:
     )
     error = ending.error if ending.finish is Finish.ERROR else ""
     final = inference_pb2.Final(
-        finish_reason=_FINISHES[ending.finish], usage=usage, error=error, request_id=submit.session
+        finish_reason=_FINISHES[ending.finish], usage=usage, error=error, request_id=told(submit.session)
     )
     return inference_pb2.GenerateResponse(final=final)
 

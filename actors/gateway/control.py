@@ -8,8 +8,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from ringroad.actors.gateway.answers import mode_number, pair_of, role_of
 from ringroad.actors.gateway.config import GatewayConfig
 from ringroad.actors.gateway.keys import Scope
+from ringroad.actors.gateway.naming import name_of
 from ringroad.actors.gateway.peers import Peers
 from ringroad.actors.gateway.resuming import Resuming
+from ringroad.actors.gateway.serving import asking
 from ringroad.actors.gateway.sessions import Sessions
 from ringroad.actors.gateway.wire import Offer
 from ringroad.v1 import control_pb2
@@ -76,6 +78,7 @@ class ControlServicer:
         )
 
     async def Abort(self, request: control_pb2.AbortRequest, context: _Context) -> control_pb2.AbortResponse:
-        """Ends a request, whether it runs or waits, here or at another gateway."""
-        here = self._sessions.abort(request.request_id)
-        return control_pb2.AbortResponse(aborted=here or await self._resuming.abort(request.request_id))
+        """Ends a request of whoever asks, whether it runs or waits, here or at another gateway."""
+        name = name_of(asking().name, request.request_id)
+        here = self._sessions.abort(name)
+        return control_pb2.AbortResponse(aborted=here or await self._resuming.abort(name))

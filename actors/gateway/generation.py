@@ -5,9 +5,10 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from google.protobuf.message import Message
+from msgspec.structs import replace
 
 from ringroad.actors.gateway.caller import Caller
-from ringroad.actors.gateway.naming import digest_of, request_id_of, resumed_from
+from ringroad.actors.gateway.naming import digest_of, name_of, request_id_of, resumed_from, salt_of, told
 from ringroad.actors.gateway.peers import Peers
 from ringroad.actors.gateway.resuming import Resuming
 from ringroad.actors.gateway.session import Session
@@ -37,17 +38,17 @@ class Generation:
         Writes, not yields: so leaving cleans up at once.
         """
         self._sessions.admit()
-        patience = caller.patience()
+        patience, tenant = caller.patience(), caller.tenant.name
         next_offset = resumed_from(request) if request.HasField("resume") else 0
         if request.HasField("resume"):
             session = await self._resuming.resumed(
-                request_id_of(request), patience, resumable=request.resumable
+                name_of(tenant, request_id_of(request)), patience, resumable=request.resumable
             )
         else:
-            session = await self._asked(request, patience)
+            session = await self._asked(request, tenant, patience)
         with self._sessions.reading(session, caller.expired):
             answer = Answer(session.record, self.offer.tokenizer, next_offset)
-            await caller.named(session.request_id)
+            await caller.named(told(session.request_id))
             ending = None
             while ending is None:
                 part = await session.transcript.after(answer.have)
@@ -60,17 +61,20 @@ class Generation:
         """The tokens of a text or a conversation. Raises InvalidField."""
         return await self._read(tokens_from, request)
 
-    async def _asked(self, request: inference_pb2.GenerateRequest, patience: float | None) -> Session:
+    async def _asked(
+        self, request: inference_pb2.GenerateRequest, tenant: str, patience: float | None
+    ) -> Session:
         """The session of a request: a new one, unless the same was asked for under the same name."""
         digest = digest_of(request)
         if request.request_id:
             again = await self._resuming.again(
-                request_id_of(request), digest, patience, resumable=request.resumable
+                name_of(tenant, request_id_of(request)), digest, patience, resumable=request.resumable
             )
             if again is not None:
                 return again
-        stops = stops_from(request)
+        stops, salt = stops_from(request), salt_of(tenant, request.cache_salt)
         submit = await self._read(submit_from, request, self._peers.caches)
+        submit = replace(submit, session=name_of(tenant, submit.session), salt=salt)
         self._peers.check(submit.mode)
         record = Record(submit, stops, digest, request.echo)
         # Nobody could ask for one without a name again; and a ledger keeps no logprobs.

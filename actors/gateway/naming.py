@@ -7,6 +7,7 @@ import secrets
 from ringroad.actors.errors import InvalidField, RingroadError
 from ringroad.v1 import inference_pb2
 
+MAX_SALT_CHARACTERS = 256
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -14,14 +15,14 @@ class Duplicate(RingroadError):
     """Another request has this name."""
 
     def __init__(self, request_id: str) -> None:
-        super().__init__(f"request_id {request_id} is that of another request")
+        super().__init__(f"request_id {told(request_id)} is that of another request")
 
 
 class Unknown(RingroadError):
     """Nobody knows a request of this name, or nobody does any more."""
 
     def __init__(self, request_id: str) -> None:
-        super().__init__(f"no request {request_id} is known")
+        super().__init__(f"no request {told(request_id)} is known")
 
 
 def request_id_of(request: inference_pb2.GenerateRequest) -> str:
@@ -30,6 +31,27 @@ def request_id_of(request: inference_pb2.GenerateRequest) -> str:
     if not _REQUEST_ID.fullmatch(request_id):
         raise InvalidField("request_id", "must be 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'")
     return request_id
+
+
+def name_of(tenant: str, request_id: str) -> str:
+    """What a request is called within: whatever one tenant calls its own is no other's."""
+    return f"{tenant}/{request_id}" if tenant else request_id
+
+
+def told(name: str) -> str:
+    """What its client calls a request of this name."""
+    return name.rpartition("/")[2]
+
+
+def salt_of(tenant: str, cache_salt: str) -> bytes:
+    """Names those whose texts may share what was computed of them; empty: who has neither tenant nor salt.
+    Raises InvalidField."""
+    if len(cache_salt) > MAX_SALT_CHARACTERS:
+        raise InvalidField("cache_salt", f"is longer than {MAX_SALT_CHARACTERS} characters")
+    if not tenant and not cache_salt:
+        return b""
+    both = f"{tenant}/{cache_salt}".encode()
+    return hashlib.blake2b(both, digest_size=16, person=b"ringroad-salt").digest()
 
 
 def digest_of(request: inference_pb2.GenerateRequest) -> bytes:

@@ -37,7 +37,7 @@ class Session:
 
     @property
     def request_id(self) -> str:
-        """The client's name for it."""
+        """Its name here and in the ledger: `naming.name_of`."""
         return self.record.submit.session
 
     @property

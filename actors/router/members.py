@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ringroad.actors.messages import Hello, Sampling
+from ringroad.actors.messages import Hello, Open, Sampling
 from ringroad.actors.router.costs import Meter
 from ringroad.actors.router.foresight import Foresight
 from ringroad.actors.router.pace import Pace
@@ -46,9 +46,14 @@ class Running:
     gateway: Address
     sampling: Sampling
     at: dict[str, Address | None]
-    pace: Pace | None  # where the budget is the router's to choose
+    pace: Pace | None = None  # where the budget is the router's to choose
     asked: float = 0.0  # when a role was asked last, in seconds on the caller's clock
     successors: list[list[int]] = field(default_factory=list)  # of the last verdict, for the drafter
+    salt: bytes = b""  # of the `Submit`
+
+    def opening(self, name: str, epoch: int) -> Open:
+        """What a role is told first."""
+        return Open(name, epoch, self.sampling, self.state.limit, self.salt)
 
     @property
     def begins(self) -> bool:

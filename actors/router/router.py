@@ -15,7 +15,6 @@ from ringroad.actors.messages import (
     Hello,
     Message,
     Mode,
-    Open,
     Proposal,
     Roster,
     Ruling,
@@ -160,8 +159,8 @@ class Router:
         peers = {role for role, address in at.items() if address is not None}
         budget, losses = self._config.draft_tokens, self._config.most_losses
         state = begin(submit, budget, self._policy, self._until, peers, self._quantiles, losses)
-        pace = self._allowance.pace(submit)
-        running = Running(state, list(submit.prompt), len(submit.prompt), gateway, submit.sampling, at, pace)
+        running = Running(state, list(submit.prompt), len(submit.prompt), gateway, submit.sampling, at)
+        running.pace, running.salt = self._allowance.pace(submit), submit.salt
         self._running[name] = running
         for address in at.values():
             self._peers.give(name, address)
@@ -242,7 +241,7 @@ class Router:
     def _carry_out(self, name: str, running: Running, action: events.Action) -> None:
         match action:
             case events.OpenPeer(role, epoch):
-                self._tell(running, role, Open(name, epoch, running.sampling, running.state.limit))
+                self._tell(running, role, running.opening(name, epoch))
             case events.AskDraft(epoch, base, budget, until):
                 state, tokens = running.state, running.tokens[base:]
                 rest = running.successors, self._outcomes(name, running, len(tokens)), list(state.stops)

@@ -16,6 +16,7 @@ from tests.engine.tiny import SHAPE, Kind, bits, prompt, tiny
 KINDS: list[Kind] = ["fp32", "bf16", "int4", "paged"]
 WARM = Sampling(seed=3, temperature=1.0)
 TEXT = prompt(3 * BLOCK + 20)
+A, B = b"a" * 16, b"b" * 16  # salts
 FP32_BLOCK = SHAPE.layers * 2 * SHAPE.kv_heads * BLOCK * SHAPE.head_dim * 4  # bytes
 
 
@@ -26,9 +27,9 @@ def opened(*sessions: str, kind: Kind = "fp32", blocks: int = 100) -> Engine:
     return engine
 
 
-def read(engine: Engine, session: str, text: list[int]) -> int:
+def read(engine: Engine, session: str, text: list[int], salt: bytes = b"") -> int:
     """A session that keeps `text` with what is known of it from the cache; returns how much that is."""
-    engine.open(session, WARM)
+    engine.open(session, WARM, salt=salt)
     found = engine.adopt(session, text)
     engine.step([Work(session, text[found:])])
     return found
@@ -104,6 +105,30 @@ def test_a_prompt_goes_on_from_what_another_has_read_meanwhile() -> None:
     engine.step([Work("a", TEXT[BLOCK : 3 * BLOCK], answers=0)])
     assert engine.adopt("b", TEXT) == 3 * BLOCK
     assert torch.equal(kept(engine, "b"), kept(engine, "a"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_texts_of_another_salt_share_nothing(kind: Kind) -> None:
+    engine = opened(kind=kind)
+    read(engine, "a", TEXT, A)
+    assert read(engine, "b", TEXT, B) == read(engine, "c", TEXT) == 0
+    assert read(engine, "d", TEXT, A) == read(engine, "e", TEXT, B) == 3 * BLOCK
+    assert torch.equal(kept(engine, "d"), kept(engine, "e"))
+
+
+def test_nobody_can_count_whether_others_asked_the_same() -> None:
+    """What a tenant finds, and what the roles tell of their caches, is the same whatever another one said."""
+
+    def seen(others: list[int]) -> tuple[int, int, int]:
+        engine = opened()
+        read(engine, "other", others, A)
+        engine.close("other")
+        found = read(engine, "mine", TEXT, B)
+        held = engine._pool.held
+        engine.close("mine")
+        return found, held, engine.idle_tokens
+
+    assert seen(TEXT) == seen(prompt(len(TEXT), 8)) == (0, 4, 6 * BLOCK)
 
 
 @pytest.mark.parametrize("at", [0, BLOCK - 1, BLOCK, 2 * BLOCK + 5])

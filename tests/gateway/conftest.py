@@ -137,7 +137,11 @@ class FakeRouter:
 class Served:
     """A running gateway and a client of it."""
 
-    def __init__(self, gateway: Gateway, router: FakeRouter, channel: grpc.aio.Channel) -> None:
+    def __init__(
+        self, gateway: Gateway, router: FakeRouter, channel: grpc.aio.Channel, key: str = ""
+    ) -> None:
+        """key: what this client says who it is by."""
+        self.metadata = bearer(key)
         self.gateway = gateway
         self.router = router
         self.channel = channel
@@ -146,7 +150,9 @@ class Served:
 
     async def complete(self, **fields: Any) -> str:
         """A whole request that the router answers with "ok": the gateway is well."""
-        call = self.inference.Generate(inference_pb2.GenerateRequest(**({"prompt": "hi"} | fields)))
+        call = self.inference.Generate(
+            inference_pb2.GenerateRequest(**({"prompt": "hi"} | fields)), metadata=self.metadata
+        )
         submit = await self.router.submitted()
         self.router.end(submit, 0, Finish.STOP, [*b"ok", END])
         text, final = await read(call)
@@ -154,20 +160,30 @@ class Served:
         return text
 
     async def load(self) -> tuple[int, int]:
-        load = await self.control.GetLoad(control_pb2.GetLoadRequest())
+        load = await self.control.GetLoad(control_pb2.GetLoadRequest(), metadata=self.metadata)
         return load.running, load.waiting
 
     async def router_lost(self) -> None:
         """Asks until no role is known."""
         async with asyncio.timeout(SECONDS):
-            while (await self.control.GetServerInfo(control_pb2.GetServerInfoRequest())).roles:
+            while await self.roles():
                 pass
+
+    async def roles(self) -> Sequence[control_pb2.Role]:
+        """What the server says of itself."""
+        request = control_pb2.GetServerInfoRequest()
+        return (await self.control.GetServerInfo(request, metadata=self.metadata)).roles
 
     async def until_load(self, running: int, waiting: int) -> None:
         """Asks until it is so."""
         async with asyncio.timeout(SECONDS):
             while await self.load() != (running, waiting):
                 pass
+
+
+def bearer(key: str) -> list[tuple[str, str]]:
+    """Metadata of a call."""
+    return [("authorization", f"Bearer {key}")] if key else []
 
 
 async def read(call: Any) -> tuple[str, inference_pb2.Final]:
@@ -217,12 +233,22 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 Serving = Callable[..., AbstractAsyncContextManager[Served]]
 
 
+def connected(port: int, credentials: grpc.ChannelCredentials | None = None) -> grpc.aio.Channel:
+    """A connection to a gateway here."""
+    target = f"127.0.0.1:{port}"
+    if credentials is None:
+        return grpc.aio.insecure_channel(target)
+    return grpc.aio.secure_channel(target, credentials)
+
+
 @asynccontextmanager
 async def _serving(
     small: str = "small",
     roster: Sequence[Hello] = (VERIFIER, DRAFTER),
     policies: Policies = POLICIES,
     ledger: Ledger | None = None,
+    key: str = "",
+    credentials: grpc.ChannelCredentials | None = None,
     **settings: Any,
 ) -> AsyncIterator[Served]:
     router = FakeRouter()
@@ -233,8 +259,8 @@ async def _serving(
     if roster:
         router.say(Roster(list(roster)))
     try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{gateway.port}") as channel:
-            served = Served(gateway, router, channel)
+        async with connected(gateway.port, credentials) as channel:
+            served = Served(gateway, router, channel, key)
             if roster:
                 await _until_ready(served)
             yield served
@@ -244,7 +270,7 @@ async def _serving(
 
 async def _until_ready(served: Served) -> None:
     async with asyncio.timeout(SECONDS):
-        while not (await served.control.GetServerInfo(control_pb2.GetServerInfoRequest())).roles:
+        while not await served.roles():
             pass
 
 

@@ -46,7 +46,10 @@ VALUES: dict[str, tuple[Any, dict[str, Any]]] = {
     "logprobs": (0, {}),
     "structure": ({"regex": "a+"}, {}),
 }
-ELSEWHERE = {"resumable"}  # of the stream alone: tests/gateway/test_lost_router.py
+ELSEWHERE = {
+    "resumable",  # of the stream alone: tests/gateway/test_lost_router.py
+    "cache_salt",  # with the tenant: tests/gateway/test_tenants.py
+}
 REFUSED = {"model": "model", "resume": "prompt"}  # beside a prompt, of a server of one pair
 INSIDE = ("sampling", "speculation", "routing")
 

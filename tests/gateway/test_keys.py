@@ -1,22 +1,15 @@
 """API keys: who is let in, who is not, and what is kept of a key."""
 
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from ringroad.actors.gateway.keys import FileKeys, Forbidden, Key, NoKeys, Scope, Unauthenticated, new
+from ringroad.actors.gateway.keys import FileKeys, Forbidden, NoKeys, Scope, Unauthenticated, new
 from ringroad.actors.gateway.tenants import ANYBODY
+from tests.gateway.keyring import entry
+from tests.gateway.keyring import expired as of_yesterday
 
 BOTH = frozenset({Scope.GENERATE, Scope.ADMIN})
-
-
-def entry(key: Key, **more: Any) -> str:
-    """A key as a file has it."""
-    fields = key.model_dump(mode="json", exclude_none=True) | more
-    lines = [f"{name} = {str(v).lower() if isinstance(v, bool) else repr(v)}" for name, v in fields.items()]
-    return "\n".join(["[[keys]]", *lines, ""])
 
 
 @pytest.fixture
@@ -41,7 +34,7 @@ def test_a_scope_that_a_key_lacks_is_named(path: Path) -> None:
 
 def test_nobody_else_is_let_in_and_none_is_told_why(path: Path) -> None:
     token, key = new("acme", BOTH)
-    old, expired = new("acme", BOTH, datetime.now(UTC) - timedelta(seconds=1))
+    old, expired = of_yesterday()
     gone, revoked = new("acme", BOTH)
     path.write_text(entry(key) + entry(expired) + entry(revoked, revoked=True))
     keys = FileKeys(path)

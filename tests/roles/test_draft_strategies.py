@@ -10,6 +10,7 @@ from ringroad.actors.drafter import corpus, shapes, strategies
 from ringroad.actors.drafter.config import DrafterConfig
 from ringroad.actors.drafter.corpus import Corpus
 from ringroad.actors.drafter.hits import MEMORY, Hits
+from ringroad.actors.drafter.strategies import recycling
 from ringroad.actors.drafter.strategies.recycling import BELIEVED, Recycling
 from ringroad.actors.drafter.strategies.suffix import BELIEVED as BELIEF
 from ringroad.actors.drafter.strategies.suffix import LONGEST, STEPS, Suffix
@@ -127,7 +128,7 @@ def test_the_work_of_a_step_does_not_grow_with_the_text() -> None:
 def test_recycling_unrolls_its_rows() -> None:
     strategy = Recycling()
     strategy.observe("s", [5])
-    strategy.learn([[5, 1, 2, 3], [1, 4], [2, 5]])
+    strategy.learn("s", [[5, 1, 2, 3], [1, 4], [2, 5]])
     first, second, third = BELIEVED[:3]
     found = paths(strategy.propose("s", [5], 4))
     assert found == pytest.approx({(1,): first, (1, 4): first**2, (2,): second, (3,): third})
@@ -151,10 +152,10 @@ def test_recycling_learns_which_ranks_are_right() -> None:
     strategy.observe("s", [3])
     text = [3]
     for _ in range(100):
-        strategy.learn([[3, 8, 4], [4, 9, 3]])
+        strategy.learn("s", [[3, 8, 4], [4, 9, 3]])
         text.append(7 - text[-1])  # always the second
         strategy.observe("s", text)
-    strategy.learn([[3, 8, 4]])
+    strategy.learn("s", [[3, 8, 4]])
     found = paths(strategy.propose("s", [3], 2))
     assert found[(4,)] > 0.85
     assert found[(4,)] > 5 * strategy._hits.share(0)
@@ -163,9 +164,16 @@ def test_recycling_learns_which_ranks_are_right() -> None:
 def test_recycling_keeps_a_row_for_a_token_and_no_more_than_eight() -> None:
     strategy = Recycling()
     strategy.observe("s", [token for i in range(100) for token in (1, 2 + i)])
-    assert strategy._rows[1] == tuple(range(101, 93, -1))
-    strategy.learn([[1, 7, 8]])
-    assert strategy._rows[1] == (7, 8)
+    assert strategy._rows[b"", 1] == tuple(range(101, 93, -1))
+    strategy.learn("s", [[1, 7, 8]])
+    assert strategy._rows[b"", 1] == (7, 8)
+
+
+def test_recycling_forgets_the_oldest_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recycling, "MOST_ROWS", 3)
+    strategy = Recycling()
+    strategy.learn("s", [[token, token + 1] for token in range(5)])
+    assert list(strategy._rows) == [(b"", 2), (b"", 3), (b"", 4)]
 
 
 # --- together -------------------------------------------------------------------------------------
@@ -175,7 +183,7 @@ def test_an_ensemble_merges() -> None:
     both = ensemble("lookup", "recycling")
     text = [1, 2, 3, 1, 2]
     both.observe("s", text)
-    both.learn([[2, 9, 3]])
+    both.learn("s", [[2, 9, 3]])
     found = paths(both.propose("s", text, 8))
     assert {(3,), (3, 1), (9,)} <= set(found)
     assert both.learns
@@ -183,6 +191,21 @@ def test_an_ensemble_merges() -> None:
     assert len(both.propose("s", text, 2)) == 2
     high = ensemble("lookup", floor=0.39)
     assert all(score >= 0.39 for score in proposed(high, text).scores)
+
+
+@pytest.mark.parametrize("name", strategies.names())
+def test_what_one_asks_never_shows_in_guesses_for_another(name: str) -> None:
+    strategy = strategies.make(name)
+    for session, salt in (("mine", b"a" * 16), ("other", b"b" * 16), ("again", b"a" * 16)):
+        strategy.begin(session, salt)
+    strategy.observe("mine", [1, 2, 3, 4, 5, 6])
+    strategy.learn("mine", [[3, 4], [4, 5]])
+    assert not paths(proposed(strategy, [9, 1, 2, 3], session="other"))
+    assert not paths(proposed(strategy, [9, 1, 2, 3], session="nobody's"))
+    strategy.forget("mine")
+    strategy.begin("mine", b"b" * 16)
+    assert not paths(proposed(strategy, [9, 1, 2, 3], session="mine"))
+    assert bool(paths(proposed(strategy, [9, 1, 2, 3], session="again"))) == (name != "lookup")
 
 
 @pytest.mark.parametrize("name", strategies.names())

@@ -26,6 +26,7 @@ class Following:
     """A session's text in the corpus, and the last first guess behind it."""
 
     text: Text
+    salt: bytes = b""
     guess: tuple[int, int] | None = None  # the token, and its kind
 
 
@@ -37,6 +38,9 @@ class Suffix(Strategy):
         self._following: dict[str, Following] = {}
         self._hits = Hits(BELIEVED)
 
+    def begin(self, session: str, salt: bytes) -> None:
+        self._following[session] = Following(self._corpus.begin(), salt)
+
     def observe(self, session: str, text: Sequence[int]) -> None:
         mine = self._following.get(session)
         if mine is None:
@@ -46,17 +50,17 @@ class Suffix(Strategy):
             token, kind = mine.guess
             self._hits.saw(kind, text[known] == token)
             mine.guess = None
-        self._corpus.extend(mine.text, text[known:])
+        self._corpus.extend(mine.text, text[known:], mine.salt)
 
     def propose(self, session: str, text: Sequence[int], budget: int) -> Tree:
-        places = self._corpus.places(text)
+        mine = self._following[session]
+        places = self._corpus.places(text, mine.salt)
         lengths = [_agreement(place, text) for place in places]
         longest = max(lengths, default=0)
         if longest == 0 or budget < 1:
             return NOTHING
         matches = [place for place, length in zip(places, lengths, strict=True) if length == longest]
         tree = self._continued(matches, longest, budget)
-        mine = self._following[session]
         if len(text) == len(mine.text):
             likeliest = max(range(len(tree)), key=lambda node: (tree.parents[node] < 0, tree.scores[node]))
             mine.guess = tree.tokens[likeliest], KIND[longest]

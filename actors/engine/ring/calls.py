@@ -13,7 +13,7 @@ from ringroad.actors.messages import Sampling
 class Mirror(Protocol):
     """An engine that does as another does."""
 
-    def open(self, session: str, sampling: Sampling, expected: int = 0) -> None: ...
+    def open(self, session: str, sampling: Sampling, expected: int = 0, salt: bytes = b"") -> None: ...
     def close(self, session: str) -> None: ...
     def adopt(self, session: str, text: Sequence[int]) -> int: ...
     def reserve(self, work: Work, givers: Iterable[str] = ()) -> None: ...
@@ -36,9 +36,10 @@ class Open(Call, frozen=True, tag=True, array_like=True):
     session: str
     sampling: Sampling
     expected: int
+    salt: bytes
 
     def apply(self, engine: Mirror) -> None:
-        engine.open(self.session, self.sampling, self.expected)
+        engine.open(self.session, self.sampling, self.expected, self.salt)
 
 
 class Close(Call, frozen=True, tag=True, array_like=True):

@@ -31,9 +31,9 @@ class FirstEngine(Engine):
         self._untold: list[calls.Call] = []
         self._inside = False
 
-    def open(self, session: str, sampling: Sampling, expected: int = 0) -> None:
-        with self._told(calls.Open(session, sampling, expected)):
-            super().open(session, sampling, expected)
+    def open(self, session: str, sampling: Sampling, expected: int = 0, salt: bytes = b"") -> None:
+        with self._told(calls.Open(session, sampling, expected, salt)):
+            super().open(session, sampling, expected, salt)
 
     def close(self, session: str) -> None:
         with self._told(calls.Close(session)):
