@@ -109,6 +109,10 @@ class Engine:
         held.prefix.adopt(text)
         return held.cache.length
 
+    def awaited(self, session: str, text: Sequence[int]) -> bytes | None:
+        """As Prefix has it."""
+        return self._sessions[session].prefix.awaited(text)
+
     def reserve(self, work: Work, givers: Iterable[str] = ()) -> None:
         """Makes room for a step's new tokens. Where there is none, `givers` lose all that they keep,
         one after another, until there is. Raises CacheFull."""
@@ -151,6 +155,7 @@ class Engine:
         start = held.cache.length - held.written
         held.cache.keep(start, path)
         held.prefix.keep(start, path)
+        held.prefix.publish(held.cache.length)
         held.written = len(path)
 
     def close(self, session: str) -> None:

@@ -84,6 +84,12 @@ class Prefix:
             index = length // BLOCK  # the last of them is to be written, where it holds the text's last token
         del self._keys[index:]
 
+    def awaited(self, text: Sequence[int]) -> bytes | None:
+        """What the next full block of a text will be known by once it is read here; None where there is no
+        such block, and where nobody else would get it."""
+        shared = min(self._stray, self.whole, self.settled) >= len(self.tokens)
+        return self._next_key(text) if shared and (len(self._keys) + 1) * BLOCK <= len(text) else None
+
     def _next_key(self, text: Sequence[int]) -> bytes:
         at = len(self._keys) * BLOCK
         return key(self._keys[-1] if self._keys else self._root, text[at : at + BLOCK])

@@ -70,8 +70,9 @@ class Schedule:
             if self._lack(session, texts[session]) == lacks[session]:  # else it has just given way
                 self._place(question(session), step, _givers(session, silent, line))
         left = self._tokens - sum(len(work.tokens) for work in step.works)
-        given = shares([self._lack(session, texts[session]) for session in reading], left, self._chunk)
-        for session, share in zip(reading, given, strict=True):
+        first = self._first(reading, texts)
+        given = shares([self._lack(session, texts[session]) for session in first], left, self._chunk)
+        for session, share in zip(first, given, strict=True):
             if not share:
                 break
             work = self._piece(session, texts[session], share) or question(session)
@@ -79,6 +80,13 @@ class Schedule:
                 break  # nobody overtakes: small prompts could keep a large one waiting for ever
             self._read += share
         return step
+
+    def _first(self, reading: Sequence[str], texts: Texts) -> list[str]:
+        """All but those whose next block somebody before them reads: they take it over once it is read."""
+        readers: dict[bytes | str, str] = {}
+        for session in reading:
+            readers.setdefault(self._engine.awaited(session, texts[session]) or session, session)
+        return list(readers.values())
 
     def _lack(self, session: str, text: Sequence[int]) -> int:
         return len(text) - self._engine.length(session)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TypeVar
 
 from google.protobuf.message import Message
@@ -11,6 +12,7 @@ from ringroad.actors.gateway.caller import Caller
 from ringroad.actors.gateway.naming import digest_of, name_of, request_id_of, resumed_from, salt_of, told
 from ringroad.actors.gateway.peers import Peers
 from ringroad.actors.gateway.resuming import Resuming
+from ringroad.actors.gateway.samples import read, read_all, samples_from, submits_of
 from ringroad.actors.gateway.session import Session
 from ringroad.actors.gateway.sessions import Sessions
 from ringroad.actors.gateway.stream import Answer
@@ -33,7 +35,7 @@ class Generation:
         self._resuming = resuming
 
     async def generate(self, request: inference_pb2.GenerateRequest, caller: Caller) -> None:
-        """Writes one text: deltas, then the final. Raises RingroadError for what cannot be served.
+        """Writes a text, or several: deltas, then the final. Raises RingroadError for what cannot be served.
 
         Writes, not yields: so leaving cleans up at once.
         """
@@ -41,21 +43,26 @@ class Generation:
         patience, tenant = caller.patience(), caller.tenant.name
         next_offset = resumed_from(request) if request.HasField("resume") else 0
         if request.HasField("resume"):
-            session = await self._resuming.resumed(
-                name_of(tenant, request_id_of(request)), patience, resumable=request.resumable
-            )
+            sessions = [
+                await self._resuming.resumed(
+                    name_of(tenant, request_id_of(request)), patience, resumable=request.resumable
+                )
+            ]
         else:
-            session = await self._asked(request, tenant, patience)
-        with self._sessions.reading(session, caller.expired):
-            answer = Answer(session.record, self.offer.tokenizer, next_offset)
-            await caller.named(told(session.request_id))
-            ending = None
-            while ending is None:
-                part = await session.transcript.after(answer.have)
-                if delta := answer.delta(part):
-                    await caller.write(delta)
-                ending = part.ending
-            await caller.write(answer.final(ending))
+            sessions = await self._asked(request, tenant, patience)
+        with ExitStack() as readings:
+            for session in sessions:
+                readings.enter_context(self._sessions.reading(session, caller.expired))
+            answers = [
+                Answer(session.record, self.offer.tokenizer, next_offset, sample)
+                for sample, session in enumerate(sessions)
+            ]
+            await caller.named(told(sessions[0].request_id))
+            if len(sessions) == 1:
+                final = answers[0].final(await read(sessions[0], answers[0], caller.write))
+            else:
+                final = await read_all(sessions, answers, caller.write)
+            await caller.write(final)
 
     async def tokenize(self, request: inference_pb2.TokenizeRequest) -> list[int]:
         """The tokens of a text or a conversation. Raises InvalidField."""
@@ -63,24 +70,33 @@ class Generation:
 
     async def _asked(
         self, request: inference_pb2.GenerateRequest, tenant: str, patience: float | None
-    ) -> Session:
-        """The session of a request: a new one, unless the same was asked for under the same name."""
-        digest = digest_of(request)
+    ) -> list[Session]:
+        """The sessions of a request, one a sample: new ones, unless the same was asked for under the same
+        name."""
+        digest, count = digest_of(request), samples_from(request, self.offer.most_samples)
         if request.request_id:
             again = await self._resuming.again(
                 name_of(tenant, request_id_of(request)), digest, patience, resumable=request.resumable
             )
-            if again is not None:
-                return again
+            if again is not None and count == 1:
+                return [again]
         stops, salt = stops_from(request), salt_of(tenant, request.cache_salt)
         submit = await self._read(submit_from, request, self._peers.caches)
         submit = replace(submit, session=name_of(tenant, submit.session), salt=salt)
         self._peers.check(submit.mode)
-        record = Record(submit, stops, digest, request.echo)
-        # Nobody could ask for one without a name again; and a ledger keeps no logprobs.
-        recorded = (bool(request.request_id) or request.resumable) and submit.sampling.logprobs is None
-        session = Session(record, self.offer.tokenizer, resumable=request.resumable, recorded=recorded)
-        return self._sessions.open(session, patience)
+        # Nobody could ask for one without a name again; and a ledger keeps no logprobs, and no samples.
+        known = bool(request.request_id) or request.resumable
+        recorded = known and submit.sampling.logprobs is None and count == 1
+        samples = [
+            Session(
+                Record(sample, stops, digest, request.echo),
+                self.offer.tokenizer,
+                resumable=request.resumable,
+                recorded=recorded,
+            )
+            for sample in submits_of(submit, count)
+        ]
+        return self._sessions.open(samples, patience)
 
     async def _read(self, read: Callable[..., T], request: Message, *more: object) -> T:
         structured = isinstance(request, inference_pb2.GenerateRequest) and request.HasField("structure")

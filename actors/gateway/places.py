@@ -28,12 +28,14 @@ class Places:
         """How many are in line."""
         return len(self._line)
 
-    def check(self, patience: float | None) -> None:
-        """Raises TooBusy where the line is full, or too long for who can wait `patience` seconds."""
-        if len(self._held) < self._places:
+    def check(self, patience: float | None, count: int = 1) -> None:
+        """Raises TooBusy where the line has no room for so many more, or is too long for who can wait
+        `patience` seconds."""
+        more = len(self._line) + count - (self._places - len(self._held))  # that will have to wait
+        if more <= 0:
             return
-        wait = self._wait()
-        if len(self._line) >= self._longest:
+        wait = self._wait(more)
+        if more > self._longest:
             raise TooBusy("every place and the line for them are full", _bounded(wait))
         if patience is not None and self._held_seconds is not None and patience < wait:
             raise TooBusy("the deadline would pass before there is a place", _bounded(wait))
@@ -62,10 +64,10 @@ class Places:
         self._held[who] = asyncio.get_running_loop().time()
         placed()
 
-    def _wait(self) -> float:
-        """Seconds that whoever joins the line now waits, as places have been held so far."""
+    def _wait(self, line: int) -> float:
+        """Seconds that the last of so long a line waits, as places have been held so far."""
         held = 1.0 if self._held_seconds is None else self._held_seconds
-        return held * (len(self._line) + 1) / self._places
+        return held * line / self._places
 
 
 def _bounded(wait: float) -> float:

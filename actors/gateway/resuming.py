@@ -113,7 +113,7 @@ class Resuming:
 
     def _generate(self, session: Session, patience: float | None) -> None:
         try:
-            self._sessions.generate(session, patience)
+            self._sessions.generate([session], patience)
         except RingroadError as error:
             self._ledger.begin(session.record)  # only what was begun can be dropped, for others to take up
             self._sessions.fail(session, error)

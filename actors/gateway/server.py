@@ -36,6 +36,7 @@ from ringroad.actors.gateway.link import LinkLost, RouterLink
 from ringroad.actors.gateway.noledger import NoLedger
 from ringroad.actors.gateway.peers import Peers
 from ringroad.actors.gateway.resuming import Resuming
+from ringroad.actors.gateway.samples import MAX_SAMPLES
 from ringroad.actors.gateway.serving import handlers
 from ringroad.actors.gateway.sessions import Sessions
 from ringroad.actors.gateway.web import Web
@@ -75,7 +76,14 @@ class Gateway:
                 f"policy {policies.default} is not offered; {', '.join(policies.thresholds)} are"
             )
         modes = config.default_mode, config.default_max_tokens, Grammars(lambda: tokenizer)
-        offer = Offer(pair, tokenizer, policies, *modes, breaks=tokenizer.containing(STEP_END))
+        offer = Offer(
+            pair,
+            tokenizer,
+            policies,
+            *modes,
+            breaks=tokenizer.containing(STEP_END),
+            most_samples=min(MAX_SAMPLES, config.max_sessions),
+        )
         self.port = config.port
         self._config = config
         self._link = link

@@ -1,7 +1,7 @@
 """All requests of a gateway: those that are generated, that wait in line, and that are read again."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 
@@ -12,6 +12,7 @@ from ringroad.actors.gateway.naming import Duplicate
 from ringroad.actors.gateway.peers import Peers
 from ringroad.actors.gateway.places import Places
 from ringroad.actors.gateway.routes import Routes
+from ringroad.actors.gateway.samples import sample_names
 from ringroad.actors.gateway.session import Session
 from ringroad.actors.ledger.ledger import Ledger
 from ringroad.actors.messages import Chunk, Finish
@@ -60,33 +61,34 @@ class Sessions:
         if self._streams >= self._config.max_streams:
             raise TooBusy("as many streams are read as may be", self._config.retry_seconds)
 
-    def open(self, session: Session, patience: float | None) -> Session:
-        """Begins to generate a request, unless it is here already: then that session is the answer.
+    def open(self, samples: Sequence[Session], patience: float | None) -> list[Session]:
+        """Begins to generate the samples of a request; of those that are here already the sessions that are.
 
         patience: seconds that it can wait for a place, None for any.
         Raises Duplicate where another request has its name, TooBusy.
         """
-        known = self._known.get(session.request_id)
-        if known is not None:
-            if known.record.digest != session.record.digest:
-                raise Duplicate(session.request_id)
-            return known
-        self.generate(session, patience)
-        return session
+        sessions = [self._known.get(sample.request_id, sample) for sample in samples]
+        if any(session.record.digest != samples[0].record.digest for session in sessions):
+            raise Duplicate(samples[0].request_id)
+        fresh = [sample for sample in samples if sample in sessions]
+        if fresh:
+            self.generate(fresh, patience)
+        return sessions
 
     def add(self, session: Session) -> None:
         """Makes a session known by its name."""
         self._known[session.request_id] = session
         self._idle.clear()
 
-    def generate(self, session: Session, patience: float | None) -> None:
-        """Gives a session a place, or one in the line. Raises TooBusy."""
-        self._places.check(patience)
-        self.add(session)
-        if session.recorded:
-            self._ledger.begin(session.record)
-            self._note(session)
-        self._places.enter(session, partial(self._routes.begin, session))
+    def generate(self, sessions: Sequence[Session], patience: float | None) -> None:
+        """Gives each of these a place, or one in the line. Raises TooBusy, then to none."""
+        self._places.check(patience, len(sessions))
+        for session in sessions:
+            self.add(session)
+            if session.recorded:
+                self._ledger.begin(session.record)
+                self._note(session)
+            self._places.enter(session, partial(self._routes.begin, session))
 
     @contextmanager
     def reading(self, session: Session, expired: Callable[[], bool]) -> Iterator[None]:
@@ -113,11 +115,11 @@ class Sessions:
 
     def abort(self, request_id: str) -> bool:
         """Ends a request that is generated here; false when none of that name is."""
-        session = self._known.get(request_id)
-        if session is None or session.over or session.follower is not None:
-            return False
-        self._routes.cancel(session, Finish.CANCELLED)
-        return True
+        known = [self._known.get(name) for name in sample_names(request_id)]
+        running = [each for each in known if each and not each.over and each.follower is None]
+        for session in running:
+            self._routes.cancel(session, Finish.CANCELLED)
+        return bool(running)
 
     def found(self) -> None:
         """A router has said who is there."""

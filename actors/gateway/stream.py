@@ -17,14 +17,15 @@ class Answer:
     back is itself held back, for with the end the rest of its text would come.
     """
 
-    def __init__(self, record: Record, tokenizer: Tokenizer, next_offset: int = 0) -> None:
+    def __init__(self, record: Record, tokenizer: Tokenizer, next_offset: int = 0, sample: int = 0) -> None:
         """Raises InvalidField where no such token can be asked for."""
         self.have = 0  # tokens taken in
+        self.begun = next_offset > 0  # the client has some of the text
+        self._sample = sample
         self._record = record
         self._tokenizer = tokenizer
         self._text = text_of(record, tokenizer)
         self._next = next_offset  # of the next token to send
-        self._begun = next_offset > 0
         self._tokens: list[int] = []  # not sent yet, and who spoke them
         self._speakers: list[Speaker] = []
         self._logprobs: list[Logprob] = []
@@ -55,6 +56,7 @@ class Answer:
         text = self._text_before if holding else self._text_before + self._text_last
         said = self._tokens[:count], self._next, self._speakers[:count], self._logprobs[:count]
         delta = delta_of(text, *said)
+        delta.delta.sample = self._sample
         if self._record.echo and self._next == 0:
             prompt = self._record.submit.prompt
             delta.delta.prompt = self._tokenizer.decode(prompt)
@@ -62,12 +64,12 @@ class Answer:
         del self._tokens[:count], self._speakers[:count], self._logprobs[:count]
         self._text_before, self._text_last = "", self._text_last if holding else ""
         self._next += count
-        self._begun = True
+        self.begun = True
         return delta
 
     def final(self, ending: Ending) -> inference_pb2.GenerateResponse:
         """The terminal message. Raises Unavailable when the cluster failed before anything was sent."""
-        if ending.finish is Finish.ERROR and not self._begun:
+        if ending.finish is Finish.ERROR and not self.begun:
             raise Unavailable(ending.error or "the cluster failed")
         return final_of(self._record.submit, ending)
 

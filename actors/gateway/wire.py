@@ -8,6 +8,7 @@ from ringroad.actors.errors import InvalidField
 from ringroad.actors.gateway.config import Pair, Policies
 from ringroad.actors.gateway.naming import request_id_of
 from ringroad.actors.gateway.peers import Bound
+from ringroad.actors.gateway.samples import MAX_SAMPLES
 from ringroad.actors.gateway.sampling import ends_from, grammar_from, logprobs_from, placed, sampling_from
 from ringroad.actors.grammars import Grammars
 from ringroad.actors.messages import Mode, Policy, Submit
@@ -40,6 +41,7 @@ class Offer:
     default_max_tokens: int
     grammars: Grammars
     breaks: Sequence[int] = ()  # tokens that end a step
+    most_samples: int = MAX_SAMPLES  # of one request
 
 
 def submit_from(

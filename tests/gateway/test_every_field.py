@@ -7,6 +7,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from ringroad.actors.errors import InvalidField
 from ringroad.actors.gateway.naming import resumed_from
+from ringroad.actors.gateway.samples import samples_from
 from ringroad.actors.gateway.wire import Offer, stops_from, submit_from
 from ringroad.actors.grammars import Grammars
 from ringroad.actors.ledger.ledger import Record
@@ -45,6 +46,7 @@ VALUES: dict[str, tuple[Any, dict[str, Any]]] = {
     "echo": (True, {}),
     "logprobs": (0, {}),
     "structure": ({"regex": "a+"}, {}),
+    "n": (2, {}),
 }
 ELSEWHERE = {
     "resumable",  # of the stream alone: tests/gateway/test_lost_router.py
@@ -63,7 +65,7 @@ def paths(message: Descriptor) -> list[str]:
     return [path for field in message.fields for path in below(field)]
 
 
-def made(helpers: Any, fields: dict[str, Any]) -> Record | int:
+def made(helpers: Any, fields: dict[str, Any]) -> tuple[Record, int] | int:
     request = GenerateRequest(**fields)
     if request.HasField("resume"):
         return resumed_from(request)
@@ -71,7 +73,7 @@ def made(helpers: Any, fields: dict[str, Any]) -> Record | int:
     pair = helpers.Pair(name="toy", large="large", small="small", context_length=64, vocabulary=261)
     offer = Offer(pair, tokenizer, helpers.POLICIES, Mode.SPECULATIVE, 16, Grammars(lambda: tokenizer))
     submit = submit_from(request, offer, lambda mode: [])
-    return Record(submit, stops_from(request), b"", request.echo)
+    return Record(submit, stops_from(request), b"", request.echo), samples_from(request, 16)
 
 
 def test_none_is_forgotten_here() -> None:

@@ -442,6 +442,7 @@ class GenerateRequest(_message.Message):
     LOGPROBS_FIELD_NUMBER: _builtins.int
     STRUCTURE_FIELD_NUMBER: _builtins.int
     CACHE_SALT_FIELD_NUMBER: _builtins.int
+    N_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model pair, as ListModels names it; empty means the only one."""
     prompt: _builtins.str
@@ -472,6 +473,11 @@ class GenerateRequest(_message.Message):
     cache_salt: _builtins.str
     """Shares what was computed of this text only with requests of the same salt, at most 256 characters, and always only
     with those of the same tenant: so neither time nor usage tells anybody else what was asked here. Any text; default none.
+    """
+    n: _builtins.int
+    """How many texts to draw for the prompt, 1 to 16 (and no more than the server generates at once); default 1. The
+    sample of index i is the text of the same request with n unset and, for i above 0, another seed, which is a
+    function of seed and i and told in SampleEnd. Each takes a place. Above 1 refused together with resumable.
     """
     @_builtins.property
     def chat(self) -> Global___Chat:
@@ -535,10 +541,11 @@ class GenerateRequest(_message.Message):
         logprobs: _builtins.int | None = ...,
         structure: Global___Structure | None = ...,
         cache_salt: _builtins.str = ...,
+        n: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_chat", b"_chat", "_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_prompt", b"_prompt", "_resume", b"_resume", "_token_ids", b"_token_ids", "chat", b"chat", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "prompt", b"prompt", "resume", b"resume", "routing", b"routing", "sampling", b"sampling", "speculation", b"speculation", "structure", b"structure", "token_ids", b"token_ids"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_chat", b"_chat", "_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_n", b"_n", "_prompt", b"_prompt", "_resume", b"_resume", "_token_ids", b"_token_ids", "chat", b"chat", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "n", b"n", "prompt", b"prompt", "resume", b"resume", "routing", b"routing", "sampling", b"sampling", "speculation", b"speculation", "structure", b"structure", "token_ids", b"token_ids"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chat", b"_chat", "_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_prompt", b"_prompt", "_resume", b"_resume", "_token_ids", b"_token_ids", "cache_salt", b"cache_salt", "chat", b"chat", "echo", b"echo", "ignore_eos", b"ignore_eos", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "min_tokens", b"min_tokens", "mode", b"mode", "model", b"model", "prompt", b"prompt", "request_id", b"request_id", "resumable", b"resumable", "resume", b"resume", "routing", b"routing", "sampling", b"sampling", "speculation", b"speculation", "stop", b"stop", "stop_token_ids", b"stop_token_ids", "structure", b"structure", "token_ids", b"token_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chat", b"_chat", "_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_n", b"_n", "_prompt", b"_prompt", "_resume", b"_resume", "_token_ids", b"_token_ids", "cache_salt", b"cache_salt", "chat", b"chat", "echo", b"echo", "ignore_eos", b"ignore_eos", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "min_tokens", b"min_tokens", "mode", b"mode", "model", b"model", "n", b"n", "prompt", b"prompt", "request_id", b"request_id", "resumable", b"resumable", "resume", b"resume", "routing", b"routing", "sampling", b"sampling", "speculation", b"speculation", "stop", b"stop", "stop_token_ids", b"stop_token_ids", "structure", b"structure", "token_ids", b"token_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__chat: _TypeAlias = _typing.Literal["chat"]  # noqa: Y015
     _WhichOneofArgType__chat: _TypeAlias = _typing.Literal["_chat", b"_chat"]  # noqa: Y015
@@ -546,6 +553,8 @@ class GenerateRequest(_message.Message):
     _WhichOneofArgType__logprobs: _TypeAlias = _typing.Literal["_logprobs", b"_logprobs"]  # noqa: Y015
     _WhichOneofReturnType__max_tokens: _TypeAlias = _typing.Literal["max_tokens"]  # noqa: Y015
     _WhichOneofArgType__max_tokens: _TypeAlias = _typing.Literal["_max_tokens", b"_max_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__n: _TypeAlias = _typing.Literal["n"]  # noqa: Y015
+    _WhichOneofArgType__n: _TypeAlias = _typing.Literal["_n", b"_n"]  # noqa: Y015
     _WhichOneofReturnType__prompt: _TypeAlias = _typing.Literal["prompt"]  # noqa: Y015
     _WhichOneofArgType__prompt: _TypeAlias = _typing.Literal["_prompt", b"_prompt"]  # noqa: Y015
     _WhichOneofReturnType__resume: _TypeAlias = _typing.Literal["resume"]  # noqa: Y015
@@ -558,6 +567,8 @@ class GenerateRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__logprobs) -> _WhichOneofReturnType__logprobs | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_tokens) -> _WhichOneofReturnType__max_tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__n) -> _WhichOneofReturnType__n | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__prompt) -> _WhichOneofReturnType__prompt | None: ...
     @_typing.overload
@@ -599,6 +610,7 @@ class GenerateResponse(_message.Message):
 
     DELTA_FIELD_NUMBER: _builtins.int
     FINAL_FIELD_NUMBER: _builtins.int
+    SAMPLE_END_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def delta(self) -> Global___Delta:
         """More text."""
@@ -607,17 +619,22 @@ class GenerateResponse(_message.Message):
     def final(self) -> Global___Final:
         """The end."""
 
+    @_builtins.property
+    def sample_end(self) -> Global___SampleEnd:
+        """The end of one of several samples."""
+
     def __init__(
         self,
         *,
         delta: Global___Delta | None = ...,
         final: Global___Final | None = ...,
+        sample_end: Global___SampleEnd | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "event", b"event", "final", b"final"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "event", b"event", "final", b"final", "sample_end", b"sample_end"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "event", b"event", "final", b"final"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "event", b"event", "final", b"final", "sample_end", b"sample_end"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["delta", "final"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["delta", "final", "sample_end"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -636,16 +653,19 @@ class Delta(_message.Message):
     PROMPT_FIELD_NUMBER: _builtins.int
     PROMPT_TOKEN_IDS_FIELD_NUMBER: _builtins.int
     LOGPROBS_FIELD_NUMBER: _builtins.int
+    SAMPLE_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """The text of these tokens. Characters split over tokens arrive with the token that ends them,
     so a delta may hold tokens and no text yet. The last token is never sent before all of the text is.
     """
     offset: _builtins.int
-    """How many tokens were sent before these."""
+    """How many tokens of this sample were sent before these."""
     prompt: _builtins.str
     """With echo, where offset is 0: the text of the prompt's tokens. It is no part of `text`, and special tokens, such
     as those of a chat template, have none.
     """
+    sample: _builtins.int
+    """Which of the samples these belong to, from 0 on."""
     @_builtins.property
     def token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """The tokens."""
@@ -672,16 +692,53 @@ class Delta(_message.Message):
         prompt: _builtins.str | None = ...,
         prompt_token_ids: _abc.Iterable[_builtins.int] | None = ...,
         logprobs: _abc.Iterable[Global___Logprob] | None = ...,
+        sample: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_prompt", b"_prompt", "prompt", b"prompt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_prompt", b"_prompt", "logprobs", b"logprobs", "offset", b"offset", "prompt", b"prompt", "prompt_token_ids", b"prompt_token_ids", "speakers", b"speakers", "text", b"text", "token_ids", b"token_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_prompt", b"_prompt", "logprobs", b"logprobs", "offset", b"offset", "prompt", b"prompt", "prompt_token_ids", b"prompt_token_ids", "sample", b"sample", "speakers", b"speakers", "text", b"text", "token_ids", b"token_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__prompt: _TypeAlias = _typing.Literal["prompt"]  # noqa: Y015
     _WhichOneofArgType__prompt: _TypeAlias = _typing.Literal["_prompt", b"_prompt"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__prompt) -> _WhichOneofReturnType__prompt | None: ...
 
 Global___Delta: _TypeAlias = Delta  # noqa: Y015
+
+@_typing.final
+class SampleEnd(_message.Message):
+    """Where GenerateRequest.n is above 1, the last of each sample, and as many as samples before a final."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SAMPLE_FIELD_NUMBER: _builtins.int
+    FINISH_REASON_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    sample: _builtins.int
+    """Which sample has ended, from 0 on."""
+    finish_reason: Global___FinishReason.ValueType
+    """Why."""
+    error: _builtins.str
+    """What went wrong, with FINISH_REASON_ERROR."""
+    @_builtins.property
+    def usage(self) -> Global___Usage:
+        """What it took. Its seed gives this sample alone."""
+
+    def __init__(
+        self,
+        *,
+        sample: _builtins.int = ...,
+        finish_reason: Global___FinishReason.ValueType = ...,
+        usage: Global___Usage | None = ...,
+        error: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "finish_reason", b"finish_reason", "sample", b"sample", "usage", b"usage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SampleEnd: _TypeAlias = SampleEnd  # noqa: Y015
 
 @_typing.final
 class Logprob(_message.Message):
@@ -748,14 +805,14 @@ class Final(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     finish_reason: Global___FinishReason.ValueType
-    """Why the text ended."""
+    """Why the text ended; of several samples the reason of the highest number."""
     error: _builtins.str
     """What went wrong, with FINISH_REASON_ERROR."""
     request_id: _builtins.str
     """The request's name, given or made."""
     @_builtins.property
     def usage(self) -> Global___Usage:
-        """What it took."""
+        """What it took; of several samples all together: the prompt once, times from the first to the last, the seed asked for."""
 
     def __init__(
         self,

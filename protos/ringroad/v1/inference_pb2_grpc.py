@@ -52,8 +52,8 @@ class InferenceServiceServicer:
     """
 
     def Generate(self, request, context):
-        """Generates one text as a stream: any number of deltas, then exactly one `Final`, or a non-OK
-        status. The text is a function of input, sampling and seed alone. Closing the stream frees everything the
+        """Generates one text, or several samples of one, as a stream: any number of deltas, then exactly one `Final`, or a
+        non-OK status. The text is a function of input, sampling and seed alone. Closing the stream frees everything the
         request held, unless it is resumable or somebody else reads it, too; so does passing the deadline, resumable
         or not. A deadline that would pass in line for a place is refused at once, with RESOURCE_EXHAUSTED and
         RetryInfo. UNAVAILABLE may come after deltas, from a gateway that stops: a resumable request goes on elsewhere.

@@ -34,8 +34,8 @@ class InferenceServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> InferenceServiceAsyncStub: ...
     Generate: _grpc.UnaryStreamMultiCallable[_inference_pb2.GenerateRequest, _inference_pb2.GenerateResponse]
-    """Generates one text as a stream: any number of deltas, then exactly one `Final`, or a non-OK
-    status. The text is a function of input, sampling and seed alone. Closing the stream frees everything the
+    """Generates one text, or several samples of one, as a stream: any number of deltas, then exactly one `Final`, or a
+    non-OK status. The text is a function of input, sampling and seed alone. Closing the stream frees everything the
     request held, unless it is resumable or somebody else reads it, too; so does passing the deadline, resumable
     or not. A deadline that would pass in line for a place is refused at once, with RESOURCE_EXHAUSTED and
     RetryInfo. UNAVAILABLE may come after deltas, from a gateway that stops: a resumable request goes on elsewhere.
@@ -49,8 +49,8 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Generate: _aio.UnaryStreamMultiCallable[_inference_pb2.GenerateRequest, _inference_pb2.GenerateResponse]  # type: ignore[assignment]
-    """Generates one text as a stream: any number of deltas, then exactly one `Final`, or a non-OK
-    status. The text is a function of input, sampling and seed alone. Closing the stream frees everything the
+    """Generates one text, or several samples of one, as a stream: any number of deltas, then exactly one `Final`, or a
+    non-OK status. The text is a function of input, sampling and seed alone. Closing the stream frees everything the
     request held, unless it is resumable or somebody else reads it, too; so does passing the deadline, resumable
     or not. A deadline that would pass in line for a place is refused at once, with RESOURCE_EXHAUSTED and
     RetryInfo. UNAVAILABLE may come after deltas, from a gateway that stops: a resumable request goes on elsewhere.
@@ -67,8 +67,8 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_pb2.GenerateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_inference_pb2.GenerateResponse], _abc.AsyncIterator[_inference_pb2.GenerateResponse]]:
-        """Generates one text as a stream: any number of deltas, then exactly one `Final`, or a non-OK
-        status. The text is a function of input, sampling and seed alone. Closing the stream frees everything the
+        """Generates one text, or several samples of one, as a stream: any number of deltas, then exactly one `Final`, or a
+        non-OK status. The text is a function of input, sampling and seed alone. Closing the stream frees everything the
         request held, unless it is resumable or somebody else reads it, too; so does passing the deadline, resumable
         or not. A deadline that would pass in line for a place is refused at once, with RESOURCE_EXHAUSTED and
         RetryInfo. UNAVAILABLE may come after deltas, from a gateway that stops: a resumable request goes on elsewhere.
