@@ -122,20 +122,24 @@ class TextStream:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._bytes_of = tokenizer.bytes_of
-        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._rest = b""  # of a character that is not complete
 
     @property
     def pending(self) -> bool:
         """Whether a character is not complete yet."""
-        return bool(self._decoder.getstate()[0])
+        return bool(self._rest)
 
     def push(self, ids: Iterable[int]) -> str:
         """The characters that these tokens complete."""
-        return self._decoder.decode(b"".join(map(self._bytes_of, ids)))
+        data = self._rest + b"".join(map(self._bytes_of, ids))
+        text, read = codecs.utf_8_decode(data, "replace")
+        self._rest = data[read:]
+        return text
 
     def finish(self) -> str:
         """U+FFFD for a character that never was completed, else nothing."""
-        return self._decoder.decode(b"", final=True)
+        rest, self._rest = self._rest, b""
+        return rest.decode(errors="replace")
 
 
 def _from_gguf(path: Path) -> Tokenizer:

@@ -36,14 +36,18 @@ class Answer:
     def delta(self, part: Part) -> inference_pb2.GenerateResponse | None:
         """What to send for a part, if anything. Raises InvalidField where the text had ended before."""
         self.have = part.offset + len(part.tokens)
-        passed = min(max(self._next - part.offset, 0), len(part.tokens))
-        self._text.push(part.tokens[:passed])
-        if tokens := part.tokens[passed:]:
-            self._text_before += self._text_last + self._text.push(tokens[:-1]).text
+        tokens, speakers, logprobs = part.tokens, part.speakers, part.logprobs
+        if (passed := self._next - part.offset) > 0:  # the client has these
+            self._text.push(tokens[:passed])
+            tokens, speakers, logprobs = tokens[passed:], speakers[passed:], logprobs[passed:]
+        if tokens:
+            self._text_before += self._text_last
+            if len(tokens) > 1:
+                self._text_before += self._text.push(tokens[:-1]).text
             self._text_last = self._text.push(tokens[-1:]).text
             self._tokens += tokens
-            self._speakers += part.speakers[passed:]
-            self._logprobs += part.logprobs[passed:]
+            self._speakers += speakers
+            self._logprobs += logprobs
         if part.ending is not None:
             self._check(part.ending)
             self._text_last += self._text.finish().text

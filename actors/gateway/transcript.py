@@ -30,7 +30,7 @@ class Transcript:
         self.ending: Ending | None = None
         self.failure: RingroadError | None = None  # readers get it in place of an ending
         self._stopping = stopping
-        self._news = asyncio.Event()
+        self._news: asyncio.Event | None = None  # while somebody waits
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -84,6 +84,7 @@ class Transcript:
     async def after(self, have: int) -> Part:
         """What follows the first `have` tokens, once there is something. Raises what it failed with."""
         while len(self) <= have and not self.over:
+            self._news = self._news or asyncio.Event()
             await self._news.wait()
         if self.failure is not None and len(self) <= have:
             raise self.failure
@@ -93,5 +94,6 @@ class Transcript:
         return Part(have, *said, ending, self.logprobs[have:to])
 
     def _tell(self) -> None:
-        self._news.set()
-        self._news = asyncio.Event()
+        if self._news is not None:
+            self._news.set()
+            self._news = None
