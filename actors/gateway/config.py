@@ -16,6 +16,7 @@ class GatewayConfig(BaseModel):
 
     host: str = "127.0.0.1"
     port: int = Field(default=50051, ge=0, le=65535)  # 0: any free one
+    http_port: int | None = Field(default=None, ge=0, le=65535)  # for OpenAI's clients; none where not given
     admin_port: int | None = Field(default=None, ge=0, le=65535)  # HTTP for operators; none where not given
     replicas: PositiveInt = 1  # on one machine each takes a port, from `port` on, and so with other ports
     keys_file: Path | None = None  # who may ask for what, as `keys.py` says; None: everybody for everything
@@ -34,7 +35,7 @@ class GatewayConfig(BaseModel):
 
     def of_replica(self, number: int) -> Self:
         """What the replica of this number, from 0 on, is to know: its own ports."""
-        ports = {"port": self.port, "admin_port": self.admin_port}
+        ports = {"port": self.port, "http_port": self.http_port, "admin_port": self.admin_port}
         return self.model_copy(update={name: port + number for name, port in ports.items() if port})
 
     @property

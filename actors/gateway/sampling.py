@@ -18,6 +18,7 @@ MAX_BIASES = 300
 MAX_STOP_TOKENS = 64
 MAX_LOGPROBS = 20
 MAX_GRAMMAR_CHARACTERS = 16_384
+_DRAWN_BITS = 53  # of a seed: readers of JSON may keep no more of a number
 
 
 def sampling_from(sampling: inference_pb2.Sampling, vocabulary: int, logprobs: int | None) -> Sampling:
@@ -33,7 +34,7 @@ def sampling_from(sampling: inference_pb2.Sampling, vocabulary: int, logprobs: i
     if sampling.HasField("watermark_key") and not sampling.temperature:
         raise InvalidField("sampling.watermark_key", "needs a temperature above 0: it is in the noise")
     return Sampling(
-        seed=sampling.seed if sampling.HasField("seed") else secrets.randbits(64),
+        seed=sampling.seed if sampling.HasField("seed") else secrets.randbits(_DRAWN_BITS),
         temperature=sampling.temperature,
         top_k=min(sampling.top_k, vocabulary),
         top_p=top_p,

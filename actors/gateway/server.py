@@ -34,6 +34,7 @@ from ringroad.actors.gateway.inference import InferenceServicer
 from ringroad.actors.gateway.keys import FileKeys, Keys, NoKeys
 from ringroad.actors.gateway.link import LinkLost, RouterLink
 from ringroad.actors.gateway.noledger import NoLedger
+from ringroad.actors.gateway.openai.door import OpenAi, errors
 from ringroad.actors.gateway.peers import Peers
 from ringroad.actors.gateway.resuming import Resuming
 from ringroad.actors.gateway.samples import MAX_SAMPLES
@@ -92,7 +93,8 @@ class Gateway:
         self._sessions = Sessions(config, link, self._peers, ledger)
         self._resuming = Resuming(config, tokenizer, ledger, self._sessions, self._peers)
         parts = offer, self._sessions, self._peers, self._resuming
-        self._inference = InferenceServicer(Generation(*parts))
+        generation = Generation(*parts)
+        self._inference = InferenceServicer(generation)
         self._control = ControlServicer(config, *parts, version)
         self._keys: Keys = NoKeys() if config.keys_file is None else FileKeys(config.keys_file)
         self._webs: dict[str, Web] = {}
@@ -100,6 +102,14 @@ class Gateway:
             routes = Admin(self._peers).routes
             self._webs["admin"] = Web(
                 routes, config.host, config.admin_port, most_bytes=config.max_message_bytes
+            )
+        if config.http_port is not None:
+            self._webs["http"] = Web(
+                OpenAi(generation, self._keys).routes,
+                config.host,
+                config.http_port,
+                most_bytes=config.max_message_bytes,
+                middlewares=[errors],
             )
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
@@ -110,6 +120,11 @@ class Gateway:
     def admin_port(self) -> int | None:
         """Where operators ask, once that has started; None where nobody may."""
         return self._webs["admin"].port if "admin" in self._webs else None
+
+    @property
+    def http_port(self) -> int | None:
+        """Where OpenAI's clients ask, once that has started; None where they cannot."""
+        return self._webs["http"].port if "http" in self._webs else None
 
     async def start(self) -> None:
         """Binds and serves. Raises RuntimeError when a port is taken."""

@@ -10,8 +10,11 @@ from ringroad.cluster.roles import check_models
 LOCAL = Path(__file__).parents[2] / "deploy/local.toml"
 
 
-def test_the_shipped_file_is_the_default() -> None:
-    assert load_config(LOCAL) == load_config(None) == ClusterConfig()
+def test_the_shipped_file_is_the_default_and_speaks_http() -> None:
+    shipped, default = load_config(LOCAL), ClusterConfig()
+    assert shipped.gateway.http_port == 8080
+    silent = shipped.gateway.model_copy(update={"http_port": None})
+    assert shipped.model_copy(update={"gateway": silent}) == load_config(None) == default
 
 
 @pytest.mark.parametrize(
