@@ -1,7 +1,7 @@
 # Every target works on a fresh machine with Python 3.11 and pip.
 PYTHON ?= python3
 BIN := .venv/bin
-PROTOS := protos/ringroad/v1/inference.proto protos/ringroad/v1/control.proto
+PROTOS := $(addprefix protos/ringroad/v1/,inference.proto control.proto kserve.proto)
 
 .PHONY: help setup demo test check format protos clean simulate simulate-mutations \
 	bench bench-peers bench-peers-more bench-engine bench-speculation bench-against-peers bench-routing router chaos soak

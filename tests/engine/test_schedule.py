@@ -132,6 +132,42 @@ def test_prompts_that_begin_alike_are_read_once() -> None:
     assert script.schedule.found_share == pytest.approx(5 * 512 / (5 * 512 + read))
 
 
+@pytest.mark.parametrize("tokens", [64, 256, 10_000])
+def test_prompts_that_come_together_and_are_alike_are_read_once(tokens: int) -> None:
+    """Also where a step could read them all, and beside others that wait for nobody."""
+    script = Script(tokens=tokens, chunk=200)
+    alike, other = prompt(150), prompt(100, 7)
+    for i in range(4):
+        script.ask(f"alike-{i}", *alike)
+        script.ask(f"other-{i}", *other, i)
+    read = {}
+    while script.asked:
+        for session, count in sizes(script.step()).items():
+            read[session] = read.get(session, 0) + count
+    assert [read[f"alike-{i}"] for i in range(4)] == [150, 22, 22, 22]
+    assert [read[f"other-{i}"] for i in range(4)] == [101, 37, 37, 37]
+
+
+def test_who_waits_for_a_block_gives_way_to_whom_it_waits_for() -> None:
+    script = Script(tokens=64, blocks=4)
+    for i in range(3):
+        script.ask(str(i), *prompt(3 * BLOCK + 20))
+    refused: dict[str, str] = {}
+    for _ in range(40):
+        refused |= script.step().refused
+    assert not refused
+    assert not script.asked
+
+
+def test_who_keeps_another_tenants_prompt_is_not_waited_for() -> None:
+    script = Script(tokens=10_000)
+    for i, salt in enumerate([b"a", b"b", b"a"]):
+        script.engine.open(str(i), Sampling(), salt=salt)
+        script.ask(str(i), *prompt(150))
+    assert sizes(script.step()) == {"0": 150, "1": 150}
+    assert sizes(script.step()) == {"2": 22}
+
+
 def test_a_prompt_alone_too_long_for_the_cache_is_refused_and_nobody_else() -> None:
     script = Script(blocks=3)
     script.ask("long", *prompt(4 * BLOCK))
