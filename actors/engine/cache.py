@@ -37,7 +37,7 @@ class Kept(Protocol):
         """The block known by a key, for the place `index` in the text's blocks."""
 
     def publish(self, index: int, key: bytes) -> None:
-        """Makes the full block at `index` known by its key."""
+        """Makes the block at `index` known by its key, as far as it is filled."""
 
     def take_over(self, index: int, blocks: Sequence[int], length: int) -> None:
         """Holds known blocks from `index` on, in place of what stood there. `length` tokens are kept then."""
@@ -156,7 +156,7 @@ class Cache:
         self._replace(kept, [])
 
     def publish(self, index: int, key: bytes) -> None:
-        """Makes the full block at `index` known by its key."""
+        """Makes the block at `index` known by its key, as far as it is filled."""
         known = self._pool.publish(key, self._blocks[index])
         if known != self._blocks[index]:
             self._blocks[index] = known

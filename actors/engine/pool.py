@@ -99,7 +99,10 @@ class Pool:
 
     def publish(self, key: bytes, block: int) -> int:
         """Makes a block known that the caller holds and has filled. Returns the one to hold in its place:
-        itself, or the one that is known by this key already, whose bits are the same."""
+        itself, or the one that is known by this key already, whose bits are the same. One that is known
+        by more tokens keeps that name."""
+        if block in self._keys:
+            return block
         known = self._known.setdefault(key, block)
         if known == block:
             self._keys[block] = key

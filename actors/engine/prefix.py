@@ -64,6 +64,15 @@ class Prefix:
             self._cache.publish(index, name)
             self._keys.append(name)
 
+    def leave(self) -> None:
+        """Makes all of the text known, its last block as far as that is filled: its session ends here, and is
+        likely to go on under another name where it was its router that was lost."""
+        self.publish(len(self.tokens))
+        begun = len(self._keys) * BLOCK
+        reach = int(min(len(self.tokens), self._stray, self.whole, self.settled))
+        if begun < reach < begun + BLOCK:
+            self._cache.publish(len(self._keys), self._key(self.tokens[begun:reach]))
+
     def adopt(self, text: Sequence[int]) -> None:
         """Takes over what is known of a text that begins with these tokens, all but its last at most."""
         self.publish(len(self.tokens))
@@ -76,7 +85,15 @@ class Prefix:
                 break
             blocks.append(block)
             self._keys.append(name)
-        length = min(len(self._keys) * BLOCK, len(text) - 1)
+        reach = len(self._keys) * BLOCK
+        rest = text[reach : reach + BLOCK - 1]
+        for count in range(len(rest), 0, -1):  # where a text that this one goes on with was left
+            block = self._cache.find(len(self._keys), self._key(rest[:count]))
+            if block is not None:
+                blocks.append(block)
+                reach += count
+                break
+        length = min(reach, len(text) - 1)
         if length > len(self.tokens):
             self._cache.take_over(index, blocks, length)
             self.tokens[:] = text[:length]
@@ -92,7 +109,11 @@ class Prefix:
 
     def _next_key(self, text: Sequence[int]) -> bytes:
         at = len(self._keys) * BLOCK
-        return key(self._keys[-1] if self._keys else self._root, text[at : at + BLOCK])
+        return self._key(text[at : at + BLOCK])
+
+    def _key(self, tokens: Sequence[int]) -> bytes:
+        """Of a block of these behind those that are known."""
+        return key(self._keys[-1] if self._keys else self._root, tokens)
 
     def _branched(self, start: int, order: Sequence[int]) -> None:
         first = next((i for i, node in enumerate(order) if node != i), None)

@@ -40,7 +40,7 @@ def kept(engine: Engine, session: str) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("length", [BLOCK, BLOCK + 1, 3 * BLOCK - 1, 3 * BLOCK, 540])
+@pytest.mark.parametrize("length", [2, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK - 1, 3 * BLOCK, 540])
 def test_a_prefix_from_the_cache_has_the_bits_of_one_computed_anew(kind: Kind, length: int) -> None:
     text = prompt(length, 7)
     engine, fresh = opened(kind=kind), opened("s", kind=kind)
@@ -50,11 +50,38 @@ def test_a_prefix_from_the_cache_has_the_bits_of_one_computed_anew(kind: Kind, l
     engine.close("first")
     engine.open("second", WARM)
     found = engine.adopt("second", text)
-    assert found == engine.length("second") == min(length // BLOCK * BLOCK, length - 1)
+    assert found == engine.length("second") == length - 1
     expected = fresh.step([Work("s", text, answers=length)])[0].tokens
     assert engine.step([Work("second", text[found:], answers=length - found)])[0].tokens == expected[found:]
     assert torch.equal(kept(engine, "second"), kept(fresh, "s"))
     assert engine.step([Work("second", [5])]) == fresh.step([Work("s", [5])])
+
+
+@pytest.mark.parametrize("left", [1, 20, BLOCK - 1, BLOCK + 30])
+def test_a_text_goes_on_where_it_was_left_within_a_block(left: int) -> None:
+    engine, fresh = opened(), opened("s")
+    read(engine, "first", TEXT[:left])
+    engine.close("first")
+    assert read(engine, "other", [*TEXT[: left - 1], 9, *TEXT[left:]]) == left // BLOCK * BLOCK
+    assert read(engine, "second", TEXT) == left
+    assert read(engine, "third", TEXT) >= left  # who goes on has not taken it from others
+    fresh.step([Work("s", TEXT)])
+    assert torch.equal(kept(engine, "second"), kept(fresh, "s"))
+    assert torch.equal(kept(engine, "third"), kept(fresh, "s"))
+
+
+def test_what_is_left_again_and_again_keeps_the_name_of_all_its_tokens() -> None:
+    engine = opened()
+    read(engine, "first", TEXT[:40])
+    engine.close("first")
+    engine.open("second", WARM)
+    assert engine.adopt("second", TEXT[:31]) == 0  # only whole does a begun block serve
+    assert engine.adopt("second", TEXT[:41]) == 40
+    engine.truncate("second", 30)
+    engine.close("second")
+    assert read(engine, "third", TEXT[:50]) == 40
+    engine.close("third")
+    assert read(engine, "fourth", [*TEXT[:30], 9]) == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -128,7 +155,7 @@ def test_nobody_can_count_whether_others_asked_the_same() -> None:
         engine.close("mine")
         return found, held, engine.idle_tokens
 
-    assert seen(TEXT) == seen(prompt(len(TEXT), 8)) == (0, 4, 6 * BLOCK)
+    assert seen(TEXT) == seen(prompt(len(TEXT), 8)) == (0, 4, 8 * BLOCK)
 
 
 @pytest.mark.parametrize("at", [0, BLOCK - 1, BLOCK, 2 * BLOCK + 5])
@@ -181,17 +208,17 @@ def test_who_takes_over_what_was_computed_plainly_shares_what_follows() -> None:
 
 def test_the_longest_unused_prefix_makes_room_first() -> None:
     engine = opened(blocks=5)
-    texts = [prompt(BLOCK + 1, seed) for seed in range(3)]
+    texts = [prompt(BLOCK, seed) for seed in range(3)]
     for text in texts[:2]:
         read(engine, "s", text)
         engine.close("s")
     assert (engine.idle_tokens, engine.cached_tokens) == (2 * BLOCK, 0)
-    assert read(engine, "s", texts[0]) == BLOCK
+    assert read(engine, "s", texts[0]) == BLOCK - 1
     engine.close("s")
     engine.open("large", WARM)
     engine.step([Work("large", prompt(4 * BLOCK, 9))])  # five blocks, one of them idle
     engine.truncate("large", 0)
-    assert read(engine, "s", texts[0]) == BLOCK
+    assert read(engine, "s", texts[0]) == BLOCK - 1
     assert read(engine, "t", texts[1]) == 0
 
 
