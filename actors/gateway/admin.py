@@ -4,9 +4,11 @@ from aiohttp import web
 
 from ringroad.actors.gateway.peers import Peers
 
+PROBES = frozenset({"/livez", "/readyz"})
+
 
 class Admin:
-    """Probes. Whoever can reach the port may ask."""
+    """Probes, which whoever can reach the port may ask for; all else is for keys of the scope `admin`."""
 
     def __init__(self, peers: Peers) -> None:
         self._peers = peers

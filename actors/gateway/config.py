@@ -1,11 +1,14 @@
 """What an operator may set of a gateway, and what it serves."""
 
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from ringroad.actors.gateway.certificates import TlsConfig
+from ringroad.actors.gateway.limits import Limits
 from ringroad.actors.messages import Mode
 
 
@@ -19,12 +22,15 @@ class GatewayConfig(BaseModel):
     http_port: int | None = Field(default=None, ge=0, le=65535)  # for OpenAI's clients; none where not given
     admin_port: int | None = Field(default=None, ge=0, le=65535)  # HTTP for operators; none where not given
     replicas: PositiveInt = 1  # on one machine each takes a port, from `port` on, and so with other ports
+    admin_host: str = "127.0.0.1"
+    tls: TlsConfig | None = None  # of every port; None: none
     keys_file: Path | None = None  # who may ask for what, as `keys.py` says; None: everybody for everything
     default_mode: Mode = Mode.SPECULATIVE
     default_max_tokens: PositiveInt = 512
     max_sessions: PositiveInt = 32  # generated at once
     max_waiting: NonNegativeInt = 64  # in line for a place
-    max_message_bytes: PositiveInt = 4 * 1024 * 1024
+    max_message_bytes: PositiveInt = 4 * 1024 * 1024  # of one request, or one answer
+    limits: Limits = Limits()  # of each connection
     max_streams: PositiveInt = 512  # that are read at once
     max_kept: NonNegativeInt = 128  # resumable requests that have ended, kept to be read again
     grace_seconds: PositiveFloat = 20.0  # that running requests get when the gateway stops
@@ -42,6 +48,13 @@ class GatewayConfig(BaseModel):
     def ports(self) -> range:
         """Those that the replicas take."""
         return range(self.port, self.port + self.replicas) if self.port else range(1)
+
+    @model_validator(mode="after")
+    def _guards_the_admin_port(self) -> Self:
+        asked = self.keys_file is not None or (self.tls is not None and self.tls.client_ca is not None)
+        if self.admin_port is not None and not asked and not ip_address(self.admin_host).is_loopback:
+            raise ValueError("admin_host: beyond this machine it needs a keys_file or a tls.client_ca")
+        return self
 
     @model_validator(mode="after")
     def _has_ports(self) -> Self:

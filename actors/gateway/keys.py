@@ -157,14 +157,22 @@ class FileKeys:
 def read(path: Path) -> KeyFile:
     """What is in a file. Raises ValueError, which quotes nothing of it."""
     try:
-        return KeyFile.model_validate(tomllib.loads(path.read_text()))
+        return parse(path.read_text())
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def parse(text: str) -> KeyFile:
+    """Likewise, of what is in its text."""
+    try:
+        return KeyFile.model_validate(tomllib.loads(text))
     except ValidationError as error:
         problems = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise ValueError(f"{path}: " + "; ".join(problems)) from None
-    except ValueError:
-        raise ValueError(f"{path}: is no TOML") from None
+        raise ValueError("; ".join(problems)) from None
+    except tomllib.TOMLDecodeError:
+        raise ValueError("is no TOML") from None
 
 
 def new(tenant: str, scopes: frozenset[Scope], expires: datetime | None = None) -> tuple[str, Key]:

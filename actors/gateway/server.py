@@ -26,12 +26,14 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from ringroad.actors.gateway.admin import Admin
+from ringroad.actors.gateway.admin import PROBES, Admin
+from ringroad.actors.gateway.admission import Admission
 from ringroad.actors.gateway.config import GatewayConfig, Pair, Policies
 from ringroad.actors.gateway.control import ControlServicer
 from ringroad.actors.gateway.generation import Generation
 from ringroad.actors.gateway.inference import InferenceServicer
-from ringroad.actors.gateway.keys import FileKeys, Keys, NoKeys
+from ringroad.actors.gateway.keys import Scope
+from ringroad.actors.gateway.limits import grpc_options
 from ringroad.actors.gateway.link import LinkLost, RouterLink
 from ringroad.actors.gateway.noledger import NoLedger
 from ringroad.actors.gateway.openai.door import OpenAi, errors
@@ -68,8 +70,8 @@ class Gateway:
         version: str,
         ledger: Ledger | None = None,
     ) -> None:
-        """Raises ValueError for a default mode without its model, a default policy not offered, and keys that
-        cannot be read."""
+        """Raises ValueError for a default mode without its model, a default policy not offered, and keys or
+        certificates that cannot be read."""
         if config.default_mode not in pair.modes:
             raise ValueError(f"default_mode {config.default_mode} needs a small model")
         if policies.default not in policies.thresholds:
@@ -96,20 +98,28 @@ class Gateway:
         generation = Generation(*parts)
         self._inference = InferenceServicer(generation)
         self._control = ControlServicer(config, *parts, version)
-        self._keys: Keys = NoKeys() if config.keys_file is None else FileKeys(config.keys_file)
+        self._admission = Admission(config)
         self._webs: dict[str, Web] = {}
         if config.admin_port is not None:
             routes = Admin(self._peers).routes
             self._webs["admin"] = Web(
-                routes, config.host, config.admin_port, most_bytes=config.max_message_bytes
+                routes,
+                config.admin_host,
+                config.admin_port,
+                most_bytes=config.max_message_bytes,
+                limits=config.limits,
+                middlewares=[self._admission.guard(Scope.ADMIN, free=PROBES)],
+                tls=self._admission.admin_tls(),
             )
         if config.http_port is not None:
             self._webs["http"] = Web(
-                OpenAi(generation, self._keys).routes,
+                OpenAi(generation, self._admission.keys).routes,
                 config.host,
                 config.http_port,
                 most_bytes=config.max_message_bytes,
+                limits=config.limits,
                 middlewares=[errors],
+                tls=self._admission.tls(),
             )
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
@@ -128,18 +138,20 @@ class Gateway:
 
     async def start(self) -> None:
         """Binds and serves. Raises RuntimeError when a port is taken."""
-        self._server = grpc.aio.server(options=_options(self._config))
+        config = self._config
+        options = grpc_options(config.limits, config.max_message_bytes)
+        self._server = grpc.aio.server(options=options)
         self._server.add_generic_rpc_handlers(
             (
-                handlers(_INFERENCE, self._inference, self._keys, self._inference.SCOPES),
-                handlers(_CONTROL, self._control, self._keys, self._control.SCOPES),
+                handlers(_INFERENCE, self._inference, self._admission.keys, self._inference.SCOPES),
+                handlers(_CONTROL, self._control, self._admission.keys, self._control.SCOPES),
             )
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (_INFERENCE.full_name, _CONTROL.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
         host = f"[{self._config.host}]" if ":" in self._config.host else self._config.host
-        self.port = self._server.add_insecure_port(f"{host}:{self._config.port}")
+        self.port = self._admission.bind(self._server, f"{host}:{self._config.port}")
         try:
             for web in self._webs.values():
                 await web.start()
@@ -214,17 +226,3 @@ class Gateway:
 def _report(listener: asyncio.Task[None]) -> None:
     if not listener.cancelled():
         _log.critical("the gateway no longer hears its router", exc_info=listener.exception())
-
-
-def _options(config: GatewayConfig) -> list[tuple[str, int]]:
-    return [
-        ("grpc.max_receive_message_length", config.max_message_bytes),
-        ("grpc.max_send_message_length", config.max_message_bytes),
-        ("grpc.so_reuseport", 0),  # a taken port is an error, not a share of its connections
-        # A client that vanished without a word is noticed, and what it held freed, in 20 seconds.
-        ("grpc.keepalive_time_ms", 10_000),
-        ("grpc.keepalive_timeout_ms", 10_000),
-        ("grpc.http2.ping_timeout_ms", 10_000),  # a minute by default, whatever the line above says
-        # As often clients may ping: ours do each second.
-        ("grpc.http2.min_ping_interval_without_data_ms", 500),
-    ]

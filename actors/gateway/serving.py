@@ -4,7 +4,7 @@ import logging
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
@@ -16,12 +16,13 @@ from ringroad.actors.errors import InvalidField, RingroadError
 from ringroad.actors.gateway.keys import Keys, Scope
 from ringroad.actors.gateway.parsing import parser
 from ringroad.actors.gateway.status import broken, status_of
-from ringroad.actors.gateway.tenants import Tenant
+from ringroad.actors.gateway.tenants import ANYBODY, Tenant
 
 _log = logging.getLogger(__name__)
 _Context = grpc.aio.ServicerContext[Any, Any]
 _Method = Callable[[Any, _Context], Awaitable[Message | None]]
-_asking: ContextVar[Tenant] = ContextVar("asking")
+_RpcHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+_asking: ContextVar[Tenant] = ContextVar("asking", default=ANYBODY)
 
 
 def asking() -> Tenant:
@@ -36,14 +37,43 @@ def handlers(
 
     scopes: what each method takes; one that is left out raises KeyError here, rather than be open.
     """
-    methods = {
-        m.name: _handler(m, _admitted(getattr(servicer, m.name), keys, scopes[m.name]))
-        for m in service.methods
-    }
-    return grpc.method_handlers_generic_handler(service.full_name, methods)
+    return _Door(
+        keys,
+        {
+            f"/{service.full_name}/{m.name}": (scopes[m.name], _handler(m, getattr(servicer, m.name)))
+            for m in service.methods
+        },
+    )
 
 
-def _handler(method: MethodDescriptor, call: _Method) -> "grpc.RpcMethodHandler[Any, Any]":
+class _Door(grpc.GenericRpcHandler):
+    """Finds out who asks before a byte of what is asked is read."""
+
+    def __init__(self, keys: Keys, methods: Mapping[str, tuple[Scope, _RpcHandler]]) -> None:
+        self._keys = keys
+        self._methods = methods
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "_RpcHandler | None":
+        """gRPC's question who serves a call; asked in the task of the call."""
+        if (found := self._methods.get(handler_call_details.method)) is None:
+            return None
+        scope, handler = found
+        said = dict(handler_call_details.invocation_metadata or ()).get("authorization")
+        try:
+            _asking.set(self._keys.tenant(said if isinstance(said, str) else None, scope))
+        except RingroadError as error:
+            return _refusal(status_of(error))
+        return handler
+
+
+def _refusal(status: grpc.Status) -> _RpcHandler:
+    async def refuse(requests: object, context: _Context) -> None:
+        await context.abort_with_status(status)
+
+    return grpc.stream_stream_rpc_method_handler(refuse)  # which reads no message unless asked for one
+
+
+def _handler(method: MethodDescriptor, call: _Method) -> _RpcHandler:
     make = (
         grpc.unary_stream_rpc_method_handler
         if method.server_streaming
@@ -56,20 +86,11 @@ def _handler(method: MethodDescriptor, call: _Method) -> "grpc.RpcMethodHandler[
     )
 
 
-def _admitted(call: _Method, keys: Keys, scope: Scope) -> _Method:
-    async def admitted(request: Message | InvalidField, context: _Context) -> Message | None:
-        said = dict(context.invocation_metadata() or ()).get("authorization")
-        _asking.set(keys.tenant(said if isinstance(said, str) else None, scope))
-        if isinstance(request, InvalidField):
-            raise request
-        return await call(request, context)
-
-    return admitted
-
-
 def _guarded(name: str, call: _Method) -> _Method:
     async def guarded(request: Message | InvalidField, context: _Context) -> Message | None:
         try:
+            if isinstance(request, InvalidField):
+                raise request
             return await call(request, context)
         except RingroadError as error:
             status = status_of(error)
