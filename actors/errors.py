@@ -26,6 +26,17 @@ class TooBusy(RingroadError):
         self.retry_seconds = retry_seconds
 
 
+class QuotaExceeded(RingroadError):
+    """A tenant has used up what it may. `quota` is the limit's name, as `Tenant` has it; `retry_seconds` is
+    when to ask again."""
+
+    def __init__(self, tenant: str, quota: str, limit: float, retry_seconds: float) -> None:
+        super().__init__(f"{quota}: the limit of {limit:g} is reached")
+        self.tenant = tenant
+        self.quota = quota
+        self.retry_seconds = retry_seconds
+
+
 class CacheFull(RingroadError):
     """No block of a role's cache can be freed: sessions hold them all."""
 

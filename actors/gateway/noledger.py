@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 
-from ringroad.actors.ledger.ledger import Ending, Entry, Part, Record
+from ringroad.actors.ledger.ledger import Ending, Entry, LedgerAway, Part, Record
 from ringroad.actors.messages import Speaker
 
 
@@ -48,3 +48,17 @@ class NoLedger:
         """Waits for ever."""
         await asyncio.get_running_loop().create_future()
         raise AssertionError
+
+    async def draw(self, tenant: str, tokens: int, a_minute: int) -> float:
+        """Raises LedgerAway."""
+        raise LedgerAway("there is none")
+
+    def spend(self, tenant: str, tokens: int, a_minute: int) -> None:
+        """Tells nobody."""
+
+    async def enter(self, tenant: str, streams: int, most: int) -> bool:
+        """Raises LedgerAway."""
+        raise LedgerAway("there is none")
+
+    def streams(self, tenant: str, streams: int) -> None:
+        """Tells nobody."""

@@ -5,11 +5,13 @@ from contextlib import suppress
 
 from ringroad.actors.errors import RingroadError, Unavailable
 from ringroad.actors.gateway.config import GatewayConfig
+from ringroad.actors.gateway.fair import Flow
 from ringroad.actors.gateway.naming import Duplicate, Unknown
 from ringroad.actors.gateway.noledger import NoLedger
 from ringroad.actors.gateway.peers import Peers
 from ringroad.actors.gateway.session import Session
 from ringroad.actors.gateway.sessions import Sessions
+from ringroad.actors.gateway.tenants import Tenant
 from ringroad.actors.ledger.ledger import Entry, Ledger, LedgerAway
 from ringroad.actors.tokenizer import Tokenizer
 
@@ -37,11 +39,13 @@ class Resuming:
             return "none"
         return "there" if self._ledger.there else "away"
 
-    async def resumed(self, request_id: str, patience: float | None, *, resumable: bool) -> Session:
+    async def resumed(
+        self, request_id: str, patience: float | None, *, tenant: Tenant, resumable: bool
+    ) -> Session:
         """The session of a request that was begun here or elsewhere.
 
-        patience: seconds that it can wait for a place, should it need one. resumable: if it goes on here.
-        Raises Unknown, Unavailable, TooBusy.
+        patience: seconds that it can wait for a place, should it need one. tenant, resumable: if it goes on
+        here. Raises Unknown, Unavailable, TooBusy.
         """
         if session := self._sessions.find(request_id):
             return session
@@ -49,12 +53,12 @@ class Resuming:
             entry = await asyncio.wait_for(self._ledger.find(request_id), _FIND_SECONDS)
             if entry is None:
                 raise Unknown(request_id)
-            return await self._session(entry, patience, resumable=resumable)
+            return await self._session(entry, patience, tenant, resumable=resumable)
         except (TimeoutError, LedgerAway) as error:
             raise Unavailable(_AWAY) from error
 
     async def again(
-        self, request_id: str, digest: bytes, patience: float | None, *, resumable: bool
+        self, request_id: str, digest: bytes, patience: float | None, *, tenant: Tenant, resumable: bool
     ) -> Session | None:
         """The session of a request that was asked for before, if that is known without a long wait.
 
@@ -72,7 +76,7 @@ class Resuming:
         if entry.record.digest != digest:
             raise Duplicate(request_id)
         try:
-            return await self._session(entry, patience, resumable=resumable)
+            return await self._session(entry, patience, tenant, resumable=resumable)
         except (TimeoutError, LedgerAway) as error:
             raise Unavailable(_AWAY) from error
 
@@ -91,8 +95,11 @@ class Resuming:
             except LedgerAway:
                 await asyncio.sleep(self._config.retry_seconds)
 
-    async def _session(self, entry: Entry, patience: float | None, *, resumable: bool) -> Session:
-        session = Session(entry.record, self._tokenizer, resumable=resumable, recorded=True)
+    async def _session(
+        self, entry: Entry, patience: float | None, tenant: Tenant, *, resumable: bool
+    ) -> Session:
+        flow = Flow(tenant.name, tenant.weight, min(entry.record.priority, tenant.priority))
+        session = Session(entry.record, self._tokenizer, resumable=resumable, recorded=True, flow=flow)
         session.read_back(entry.part)
         if session.over:
             return session

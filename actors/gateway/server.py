@@ -38,6 +38,7 @@ from ringroad.actors.gateway.link import LinkLost, RouterLink
 from ringroad.actors.gateway.noledger import NoLedger
 from ringroad.actors.gateway.openai.door import OpenAi, errors
 from ringroad.actors.gateway.peers import Peers
+from ringroad.actors.gateway.quotas import Quotas
 from ringroad.actors.gateway.resuming import Resuming
 from ringroad.actors.gateway.samples import MAX_SAMPLES
 from ringroad.actors.gateway.serving import handlers
@@ -95,7 +96,7 @@ class Gateway:
         self._sessions = Sessions(config, link, self._peers, ledger)
         self._resuming = Resuming(config, tokenizer, ledger, self._sessions, self._peers)
         parts = offer, self._sessions, self._peers, self._resuming
-        generation = Generation(*parts)
+        generation = Generation(*parts, Quotas(ledger))
         self._inference = InferenceServicer(generation)
         self._control = ControlServicer(config, *parts, version)
         self._admission = Admission(config)

@@ -5,6 +5,8 @@ import time
 
 import msgspec
 
+from ringroad.actors.gateway.fair import Flow
+from ringroad.actors.gateway.quotas import Charge
 from ringroad.actors.gateway.text import text_of
 from ringroad.actors.gateway.transcript import Transcript
 from ringroad.actors.ledger.ledger import Ending, Part, Record
@@ -17,8 +19,19 @@ GATEWAY, ROUTER = "gateway", "router"
 class Session:
     """What is committed of a request, who generates it, and how many read it."""
 
-    def __init__(self, record: Record, tokenizer: Tokenizer, *, resumable: bool, recorded: bool) -> None:
+    def __init__(
+        self,
+        record: Record,
+        tokenizer: Tokenizer,
+        *,
+        resumable: bool,
+        recorded: bool,
+        flow: Flow = Flow(),  # noqa: B008  # frozen
+        charge: Charge | None = None,
+    ) -> None:
         """resumable: goes on without readers for a while. recorded: the ledger is told of it."""
+        self.flow = flow
+        self.charge = charge  # where its tenant has a quota, and it was begun here
         self.record = record
         self.resumable = resumable
         self.recorded = recorded

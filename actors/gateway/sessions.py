@@ -26,7 +26,7 @@ class Sessions:
     def __init__(self, config: GatewayConfig, link: RouterLink, peers: Peers, ledger: Ledger) -> None:
         self._config = config
         self._ledger = ledger
-        self._places = Places(config.max_sessions, config.max_waiting)
+        self._places = Places(config.max_sessions, config.max_waiting, config.spare_sessions)
         self._routes = Routes(config, link, peers, self._ended)
         self._known: dict[str, Session] = {}  # by request id
         self._kept: dict[str, Session] = {}  # of these those that have ended, oldest first
@@ -81,14 +81,17 @@ class Sessions:
         self._idle.clear()
 
     def generate(self, sessions: Sequence[Session], patience: float | None) -> None:
-        """Gives each of these a place, or one in the line. Raises TooBusy, then to none."""
-        self._places.check(patience, len(sessions))
+        """Gives each of these, which are one request's, a place or one in the line. Raises TooBusy, then to
+        none."""
+        self._places.check(sessions[0].flow, patience, len(sessions))
         for session in sessions:
             self.add(session)
             if session.recorded:
                 self._ledger.begin(session.record)
                 self._note(session)
-            self._places.enter(session, partial(self._routes.begin, session))
+            tokens = len(session.record.submit.prompt) + len(session.transcript)
+            asked = session, session.flow, tokens
+            self._places.enter(*asked, partial(self._routes.begin, session), partial(self.fail, session))
 
     @contextmanager
     def reading(self, session: Session, expired: Callable[[], bool]) -> Iterator[None]:
@@ -110,8 +113,10 @@ class Sessions:
 
     def deliver(self, chunk: Chunk) -> None:
         """Hands a chunk to its session; one whose session has left is dropped."""
+        before = self.committed_tokens
         if session := self._routes.deliver(chunk):
             self._note(session)
+            self._places.wrote(session.flow, self.committed_tokens - before)
 
     def abort(self, request_id: str) -> bool:
         """Ends a request that is generated here; false when none of that name is."""
@@ -194,6 +199,9 @@ class Sessions:
         """Frees all that it held of others."""
         self._routes.leave(session)
         self._places.leave(session)
+        if session.charge is not None:
+            begun = session.name or len(session.transcript)
+            session.charge.settle(len(session.transcript)) if begun else session.charge.void()
         if session.follower is not None and session.follower is not asyncio.current_task():
             session.follower.cancel()
         self._rest()

@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from ringroad.actors.errors import InvalidField, RingroadError, TooBusy, Unavailable
+from ringroad.actors.errors import InvalidField, QuotaExceeded, RingroadError, TooBusy, Unavailable
 from ringroad.actors.gateway.keys import Forbidden, Unauthenticated
 from ringroad.actors.gateway.naming import Duplicate, Unknown
 
@@ -25,6 +25,12 @@ def status_of(error: RingroadError) -> grpc.Status:
             return _status(code_pb2.INVALID_ARGUMENT, str(error), details)
         case TooBusy(retry_seconds=seconds):
             return _status(code_pb2.RESOURCE_EXHAUSTED, str(error), _retry_in(seconds))
+        case QuotaExceeded(tenant=tenant, retry_seconds=seconds):
+            violation = error_details_pb2.QuotaFailure.Violation(
+                subject=f"tenant:{tenant}", description=str(error)
+            )
+            failure = error_details_pb2.QuotaFailure(violations=[violation])
+            return _status(code_pb2.RESOURCE_EXHAUSTED, str(error), failure, _retry_in(seconds))
         case Unavailable():
             return _status(code_pb2.UNAVAILABLE, str(error), _retry_in(_UNAVAILABLE_RETRY_SECONDS))
         case Unauthenticated():

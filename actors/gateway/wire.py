@@ -6,10 +6,12 @@ from typing import Any
 
 from ringroad.actors.errors import InvalidField
 from ringroad.actors.gateway.config import Pair, Policies
+from ringroad.actors.gateway.fair import Flow
 from ringroad.actors.gateway.naming import request_id_of
 from ringroad.actors.gateway.peers import Bound
 from ringroad.actors.gateway.samples import MAX_SAMPLES
 from ringroad.actors.gateway.sampling import ends_from, grammar_from, logprobs_from, placed, sampling_from
+from ringroad.actors.gateway.tenants import LOWEST, Tenant
 from ringroad.actors.grammars import Grammars
 from ringroad.actors.messages import Mode, Policy, Submit
 from ringroad.actors.router.policies import RULES, Scope
@@ -88,6 +90,14 @@ def stops_from(request: inference_pb2.GenerateRequest) -> list[str]:
         if len(stop) > MAX_STOP_CHARACTERS:
             raise InvalidField(f"stop[{n}]", f"is longer than {MAX_STOP_CHARACTERS} characters")
     return list(request.stop)
+
+
+def flow_from(request: inference_pb2.GenerateRequest, tenant: Tenant) -> Flow:
+    """How a request counts among its tenant's and others'. Raises InvalidField."""
+    priority = request.priority if request.HasField("priority") else tenant.priority
+    if not LOWEST <= priority <= tenant.priority:
+        raise InvalidField("priority", f"must be from {LOWEST} to {tenant.priority}")
+    return Flow(tenant.name, tenant.weight, priority)
 
 
 def tokens_from(request: inference_pb2.TokenizeRequest, offer: Offer) -> list[int]:

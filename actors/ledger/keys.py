@@ -28,3 +28,13 @@ def lease(gateway: str) -> str:
 def aborts(gateway: str) -> str:
     """A list of the requests that others want this gateway to end."""
     return f"{_PREFIX}:gateway:{{{gateway}}}:aborts"
+
+
+def bucket(tenant: str) -> str:
+    """What a tenant may use of tokens just now."""
+    return f"{_PREFIX}:tenant:{{{tenant}}}:tokens"
+
+
+def streams(tenant: str) -> str:
+    """How many streams each gateway reads for it."""
+    return f"{_PREFIX}:tenant:{{{tenant}}}:streams"

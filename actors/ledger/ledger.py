@@ -25,6 +25,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     stops: list[str]
     digest: bytes  # of the client's own message: the same name with another is another request
     echo: bool = False  # whether the prompt is sent as well
+    priority: int = 0  # as asked for; nothing of the text depends on it
 
 
 class Ending(msgspec.Struct, frozen=True, array_like=True):
@@ -95,3 +96,18 @@ class Ledger(Protocol):
     async def aborted(self) -> str:
         """Waits until another gateway wants a request of this one ended; its name. Waits on while the ledger
         is away."""
+
+    async def draw(self, tenant: str, tokens: int, a_minute: int) -> float:
+        """Takes tokens of what a tenant may use. 0 where that was allowed, else the seconds until it will
+        be."""
+
+    def spend(self, tenant: str, tokens: int, a_minute: int) -> None:
+        """A tenant took so many more, or gave them back where they are less than 0. Never waits, never
+        raises."""
+
+    async def enter(self, tenant: str, streams: int, most: int) -> bool:
+        """Has it that this gateway reads so many streams for a tenant, unless all gateways together had more
+        than `most`: then nothing is changed, and the answer is False."""
+
+    def streams(self, tenant: str, streams: int) -> None:
+        """This gateway reads so many streams for a tenant. Never waits, never raises."""

@@ -61,3 +61,55 @@ redis.call('SET', KEYS[3], ARGV[1], 'PX', ARGV[2])
 return 1
 """
 )
+
+_NOW = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+"""
+
+# A bucket of tokens, as `gateway/buckets.py` says it. KEYS: bucket. ARGV: tokens to take, tokens a minute,
+# '1' to take them whatever there is. Gives the ms until there will be as many, 0 where they were taken.
+DRAW = (
+    _NOW
+    + """
+local tokens, rate = tonumber(ARGV[1]), tonumber(ARGV[2])
+local known = redis.call('HMGET', KEYS[1], 'level', 'at')
+local level = rate
+if known[1] then
+  level = math.min(rate, tonumber(known[1]) + math.max(0, now - tonumber(known[2])) * rate / 60000)
+end
+local missing = math.min(tokens, rate) - level
+if ARGV[3] ~= '1' and missing > 0 then return math.ceil(missing * 60000 / rate) end
+level = level - tokens
+local said = {'level', string.format('%.3f', level), 'at', string.format('%.0f', now)}
+redis.call('HSET', KEYS[1], unpack(said))
+redis.call('PEXPIRE', KEYS[1], math.max(60000, math.ceil((rate - level) * 60000 / rate)))
+return 0
+"""
+)
+
+# How many streams each gateway reads for a tenant, and until when that counts. KEYS: streams. ARGV: gateway,
+# its streams, the most of all together or nothing, ms that it counts. Gives 0 where it would be too many.
+ENTER = (
+    _NOW
+    + """
+local all = tonumber(ARGV[2])
+local known = redis.call('HGETALL', KEYS[1])
+for i = 1, #known, 2 do
+  local streams, ends = string.match(known[i + 1], '^(%d+) (%d+)$')
+  if tonumber(ends) < now then
+    redis.call('HDEL', KEYS[1], known[i])
+  elseif known[i] ~= ARGV[1] then
+    all = all + tonumber(streams)
+  end
+end
+if ARGV[3] ~= '' and all > tonumber(ARGV[3]) then return 0 end
+if ARGV[2] == '0' then
+  redis.call('HDEL', KEYS[1], ARGV[1])
+else
+  redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' ' .. string.format('%.0f', now + ARGV[4]))
+  redis.call('PEXPIRE', KEYS[1], ARGV[4])
+end
+return 1
+"""
+)

@@ -15,6 +15,7 @@ from ringroad.actors.ledger.connection import connect
 from ringroad.actors.ledger.ledger import Ending, Entry, LedgerAway, Part, Record
 from ringroad.actors.ledger.pieces import Stored, joined
 from ringroad.actors.ledger.presence import ERRORS, Presence, reason
+from ringroad.actors.ledger.quotas import SharedQuotas
 from ringroad.actors.messages import Speaker
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class RedisLedger:
         self._write = self._redis.register_script(scripts.WRITE)
         self._claim = self._redis.register_script(scripts.CLAIM)
         self._backlog = Backlog(config.max_unwritten)
+        self._quotas = SharedQuotas(self._redis, gateway, config.lease_seconds)
         self._presence = Presence()
         self._news = asyncio.Event()
         self._writer = asyncio.create_task(self._keep_writing(), name="ledger")
@@ -140,6 +142,22 @@ class RedisLedger:
                 if found:
                     return str(found[1].decode())
 
+    async def draw(self, tenant: str, tokens: int, a_minute: int) -> float:
+        with _asking():
+            return await self._quotas.draw(tenant, tokens, a_minute)
+
+    def spend(self, tenant: str, tokens: int, a_minute: int) -> None:
+        self._quotas.spend(tenant, tokens, a_minute)
+        self._news.set()
+
+    async def enter(self, tenant: str, streams: int, most: int) -> bool:
+        with _asking():
+            return await self._quotas.enter(tenant, streams, most)
+
+    def streams(self, tenant: str, streams: int) -> None:
+        self._quotas.streams(tenant, streams)
+        self._news.set()
+
     async def close(self) -> None:
         """Writes what is left if the ledger is there, and leaves the directory: others may go on at once."""
         self._writer.cancel()
@@ -147,7 +165,8 @@ class RedisLedger:
             await self._writer
         with suppress(*ERRORS, TimeoutError):
             async with asyncio.timeout(_LAST_WORDS * self._config.timeout_seconds):
-                while self.there and self.waiting:
+                self._quotas.leave()
+                while self.there and (self.waiting or self._quotas.waiting):
                     await self._write_all()
                 if self.there:
                     await self._redis.delete(keys.lease(self._me))
@@ -175,17 +194,18 @@ class RedisLedger:
                 pause = self._presence.failed(error)
             _still_wanted()
             await asyncio.sleep(pause)
-            if self.there and not self.waiting:
+            if self.there and not self.waiting and not self._quotas.waiting:
                 self._news.clear()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._config.lease_seconds / _RENEWALS):
                         await self._news.wait()
 
     async def _write_all(self) -> None:
-        """Renews the lease, and writes what the ledger lacks of every text: raises what failed first."""
+        """Renews the lease, and writes what the ledger lacks: raises what failed first."""
         texts = self._backlog.dirty()
         for first in range(0, max(1, len(texts)), _MOST_TEXTS):
             await self._write_some(texts[first : first + _MOST_TEXTS])
+        await self._quotas.write()
 
     async def _write_some(self, texts: Sequence[Text]) -> None:
         asked = [text.arguments() for text in texts]

@@ -1,6 +1,7 @@
 """A ledger in memory, as several gateways see it."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
@@ -23,6 +24,8 @@ class Store:
     def __init__(self) -> None:
         self.rows: dict[str, Row] = {}
         self.aborts: dict[str, asyncio.Queue[str]] = {}
+        self.spent: Counter[str] = Counter()  # by tenant; no minute ever ends here
+        self.streams: dict[str, dict[str, int]] = {}  # by tenant and gateway
         self._change = asyncio.Event()
 
     def changed(self) -> None:
@@ -131,6 +134,27 @@ class MemoryLedger:
 
     async def aborted(self) -> str:
         return await self._aborts.get()
+
+    async def draw(self, tenant: str, tokens: int, a_minute: int) -> float:
+        await self._answers()
+        if self._store.spent[tenant] + tokens > a_minute:
+            return 60.0
+        self._store.spent[tenant] += tokens
+        return 0.0
+
+    def spend(self, tenant: str, tokens: int, a_minute: int) -> None:
+        self._store.spent[tenant] += tokens
+
+    async def enter(self, tenant: str, streams: int, most: int) -> bool:
+        await self._answers()
+        mine = self._store.streams.setdefault(tenant, {})
+        if streams + sum(count for name, count in mine.items() if name != self._name) > most:
+            return False
+        mine[self._name] = streams
+        return True
+
+    def streams(self, tenant: str, streams: int) -> None:
+        self._store.streams.setdefault(tenant, {})[self._name] = streams
 
     async def _answers(self) -> None:
         if self.slow:

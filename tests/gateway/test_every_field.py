@@ -8,7 +8,8 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from ringroad.actors.errors import InvalidField
 from ringroad.actors.gateway.naming import resumed_from
 from ringroad.actors.gateway.samples import samples_from
-from ringroad.actors.gateway.wire import Offer, stops_from, submit_from
+from ringroad.actors.gateway.tenants import ANYBODY
+from ringroad.actors.gateway.wire import Offer, flow_from, stops_from, submit_from
 from ringroad.actors.grammars import Grammars
 from ringroad.actors.ledger.ledger import Record
 from ringroad.actors.messages import Mode
@@ -47,6 +48,7 @@ VALUES: dict[str, tuple[Any, dict[str, Any]]] = {
     "logprobs": (0, {}),
     "structure": ({"regex": "a+"}, {}),
     "n": (2, {}),
+    "priority": (-1, {}),
 }
 ELSEWHERE = {
     "resumable",  # of the stream alone: tests/gateway/test_lost_router.py
@@ -73,7 +75,8 @@ def made(helpers: Any, fields: dict[str, Any]) -> tuple[Record, int] | int:
     pair = helpers.Pair(name="toy", large="large", small="small", context_length=64, vocabulary=261)
     offer = Offer(pair, tokenizer, helpers.POLICIES, Mode.SPECULATIVE, 16, Grammars(lambda: tokenizer))
     submit = submit_from(request, offer, lambda mode: [])
-    return Record(submit, stops_from(request), b"", request.echo), samples_from(request, 16)
+    priority = flow_from(request, ANYBODY).priority
+    return Record(submit, stops_from(request), b"", request.echo, priority), samples_from(request, 16)
 
 
 def test_none_is_forgotten_here() -> None:

@@ -1,15 +1,23 @@
 """More than there is room for: bounded lines, early refusals, and readers that do not read."""
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import grpc
 import pytest
 
 from ringroad.actors.errors import TooBusy
+from ringroad.actors.gateway.fair import Flow
 from ringroad.actors.gateway.places import Places
 from ringroad.actors.messages import Cancel, Finish
 from ringroad.v1.inference_pb2 import GenerateRequest
+
+ANY = Flow()
+
+
+def never(error: Exception) -> None:
+    raise error
 
 
 class Clock:
@@ -32,31 +40,31 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def test_the_wait_is_as_long_as_places_were_held(clock: Clock) -> None:
     places, placed = Places(2, 9), []
     for who in "abcd":
-        places.check(0.0 if who in "ab" else None)  # who finds a place has time enough
-        places.enter(who, lambda who=who: placed.append(who))  # type: ignore[misc]
+        places.check(ANY, 0.0 if who in "ab" else None)  # who finds a place has time enough
+        places.enter(who, ANY, 1, partial(placed.append, who), never)
     assert (placed, places.held, places.waiting) == (["a", "b"], 2, 2)
-    places.check(0.001)  # nothing was measured yet
+    places.check(ANY, 0.001)  # nothing was measured yet
     clock.now = 8.0
     places.leave("a")  # held for 8 seconds
     places.leave("c")  # for none: each moves the mean by a tenth
     assert (placed, places.held, places.waiting) == (["a", "b", "c", "d"], 2, 0)
-    places.check(3.7)  # one in line would wait for half of 7.2 seconds
+    places.check(ANY, 3.7)  # one in line would wait for half of 7.2 seconds
     with pytest.raises(TooBusy, match="deadline"):
-        places.check(3.5)
-    places.enter("e", lambda: None)
+        places.check(ANY, 3.5)
+    places.enter("e", ANY, 1, lambda: None, never)
     with pytest.raises(TooBusy, match="deadline") as busy:
-        places.check(7.1)
+        places.check(ANY, 7.1)
     assert busy.value.retry_seconds == pytest.approx(7.2)
-    places.check(7.3)
-    places.check(None)
+    places.check(ANY, 7.3)
+    places.check(ANY, None)
 
 
 def test_leaving_twice_gives_nothing_twice(clock: Clock) -> None:
     places = Places(1, 1)
     for who in "ab":
-        places.enter(who, lambda: None)
+        places.enter(who, ANY, 1, lambda: None, never)
     with pytest.raises(TooBusy, match="full"):
-        places.check(None)
+        places.check(ANY, None)
     for _ in range(2):
         places.leave("b")
         places.leave("a")

@@ -159,7 +159,7 @@ class GatewayProcess(Caller):
             "stranded": routes._stranded,
             "outbox": routes._outbox,
             "places": places._held,
-            "line": places._line,
+            "line": [*places._line, *places._waits],
             "streams": range(sessions._streams),
             "settling": [each for each in sessions._known.values() if _ticks(each.settling)],
         }

@@ -113,6 +113,18 @@ class Handle:
     async def aborted(self) -> str:
         return await self._aborts.get()
 
+    async def draw(self, tenant: str, tokens: int, a_minute: int) -> float:
+        raise AssertionError("nobody has a quota here")
+
+    async def enter(self, tenant: str, streams: int, most: int) -> bool:
+        raise AssertionError("nobody has a quota here")
+
+    def spend(self, tenant: str, tokens: int, a_minute: int) -> None:
+        raise AssertionError("nobody has a quota here")
+
+    def streams(self, tenant: str, streams: int) -> None:
+        raise AssertionError("nobody has a quota here")
+
     async def _answer(self) -> None:
         await asyncio.sleep(ANSWERS)
         if self._memory.away:

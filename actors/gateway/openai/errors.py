@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 from aiohttp import web
 
-from ringroad.actors.errors import InvalidField, RingroadError, TooBusy, Unavailable
+from ringroad.actors.errors import InvalidField, QuotaExceeded, RingroadError, TooBusy, Unavailable
 from ringroad.actors.gateway.keys import Forbidden, Unauthenticated
 from ringroad.actors.gateway.naming import Duplicate, Unknown
 from ringroad.actors.gateway.openai.asking import Unsupported
@@ -60,7 +60,7 @@ def failure_of(error: Exception) -> Failure:
             return Failure(401, "invalid_request_error", str(error), code="invalid_api_key")
         case Forbidden():
             return Failure(403, "invalid_request_error", str(error), code="insufficient_permissions")
-        case TooBusy(retry_seconds=seconds):
+        case TooBusy(retry_seconds=seconds) | QuotaExceeded(retry_seconds=seconds):
             return Failure(
                 429, "rate_limit_error", str(error), code="rate_limit_exceeded", retry_seconds=seconds
             )

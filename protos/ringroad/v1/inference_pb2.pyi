@@ -443,6 +443,7 @@ class GenerateRequest(_message.Message):
     STRUCTURE_FIELD_NUMBER: _builtins.int
     CACHE_SALT_FIELD_NUMBER: _builtins.int
     N_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model pair, as ListModels names it; empty means the only one."""
     prompt: _builtins.str
@@ -478,6 +479,10 @@ class GenerateRequest(_message.Message):
     """How many texts to draw for the prompt, 1 to 16 (and no more than the server generates at once); default 1. The
     sample of index i is the text of the same request with n unset and, for i above 0, another seed, which is a
     function of seed and i and told in SampleEnd. Each takes a place. Above 1 refused together with resumable.
+    """
+    priority: _builtins.int
+    """How urgent it is, from -4 to 4: at most its tenant's own, which is the default. A request one step higher counts
+    a fourth in its tenant's share. It never changes the text.
     """
     @_builtins.property
     def chat(self) -> Global___Chat:
@@ -542,10 +547,11 @@ class GenerateRequest(_message.Message):
         structure: Global___Structure | None = ...,
         cache_salt: _builtins.str = ...,
         n: _builtins.int | None = ...,
+        priority: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_chat", b"_chat", "_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_n", b"_n", "_prompt", b"_prompt", "_resume", b"_resume", "_token_ids", b"_token_ids", "chat", b"chat", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "n", b"n", "prompt", b"prompt", "resume", b"resume", "routing", b"routing", "sampling", b"sampling", "speculation", b"speculation", "structure", b"structure", "token_ids", b"token_ids"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_chat", b"_chat", "_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_n", b"_n", "_priority", b"_priority", "_prompt", b"_prompt", "_resume", b"_resume", "_token_ids", b"_token_ids", "chat", b"chat", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "n", b"n", "priority", b"priority", "prompt", b"prompt", "resume", b"resume", "routing", b"routing", "sampling", b"sampling", "speculation", b"speculation", "structure", b"structure", "token_ids", b"token_ids"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chat", b"_chat", "_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_n", b"_n", "_prompt", b"_prompt", "_resume", b"_resume", "_token_ids", b"_token_ids", "cache_salt", b"cache_salt", "chat", b"chat", "echo", b"echo", "ignore_eos", b"ignore_eos", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "min_tokens", b"min_tokens", "mode", b"mode", "model", b"model", "n", b"n", "prompt", b"prompt", "request_id", b"request_id", "resumable", b"resumable", "resume", b"resume", "routing", b"routing", "sampling", b"sampling", "speculation", b"speculation", "stop", b"stop", "stop_token_ids", b"stop_token_ids", "structure", b"structure", "token_ids", b"token_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chat", b"_chat", "_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_n", b"_n", "_priority", b"_priority", "_prompt", b"_prompt", "_resume", b"_resume", "_token_ids", b"_token_ids", "cache_salt", b"cache_salt", "chat", b"chat", "echo", b"echo", "ignore_eos", b"ignore_eos", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "min_tokens", b"min_tokens", "mode", b"mode", "model", b"model", "n", b"n", "priority", b"priority", "prompt", b"prompt", "request_id", b"request_id", "resumable", b"resumable", "resume", b"resume", "routing", b"routing", "sampling", b"sampling", "speculation", b"speculation", "stop", b"stop", "stop_token_ids", b"stop_token_ids", "structure", b"structure", "token_ids", b"token_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__chat: _TypeAlias = _typing.Literal["chat"]  # noqa: Y015
     _WhichOneofArgType__chat: _TypeAlias = _typing.Literal["_chat", b"_chat"]  # noqa: Y015
@@ -555,6 +561,8 @@ class GenerateRequest(_message.Message):
     _WhichOneofArgType__max_tokens: _TypeAlias = _typing.Literal["_max_tokens", b"_max_tokens"]  # noqa: Y015
     _WhichOneofReturnType__n: _TypeAlias = _typing.Literal["n"]  # noqa: Y015
     _WhichOneofArgType__n: _TypeAlias = _typing.Literal["_n", b"_n"]  # noqa: Y015
+    _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
+    _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015
     _WhichOneofReturnType__prompt: _TypeAlias = _typing.Literal["prompt"]  # noqa: Y015
     _WhichOneofArgType__prompt: _TypeAlias = _typing.Literal["_prompt", b"_prompt"]  # noqa: Y015
     _WhichOneofReturnType__resume: _TypeAlias = _typing.Literal["resume"]  # noqa: Y015
@@ -569,6 +577,8 @@ class GenerateRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_tokens) -> _WhichOneofReturnType__max_tokens | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__n) -> _WhichOneofReturnType__n | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__priority) -> _WhichOneofReturnType__priority | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__prompt) -> _WhichOneofReturnType__prompt | None: ...
     @_typing.overload
