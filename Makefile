@@ -4,7 +4,7 @@ BIN := .venv/bin
 PROTOS := $(addprefix protos/ringroad/v1/,inference.proto control.proto kserve.proto)
 
 .PHONY: help setup demo test check format protos clean simulate simulate-mutations \
-	bench bench-peers bench-peers-more bench-engine bench-speculation bench-against-peers bench-routing router chaos soak
+	bench bench-peers bench-peers-more bench-engine bench-speculation bench-against-peers bench-routing router chaos soak fuzz bench-gateway
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 22
@@ -39,6 +39,13 @@ simulate: .venv/developer  ## N schedules in which everything may break, on both
 
 simulate-mutations: .venv/developer  ## that the simulation catches each of a list of deliberate bugs
 	$(BIN)/python -m tests.simulation --mutations
+
+fuzz: .venv/developer  ## N mutated requests against the parsers, CALLS against a running gateway; goes on where interrupted
+	$(BIN)/python -m tests.fuzz --count $(or $(N),1000000)
+	$(BIN)/python -m tests.fuzz --gateway --count $(or $(CALLS),20000)
+
+bench-gateway: .venv/bench  ## the gateway beside a bare gRPC echo: streams, calls, 1,000 streams at once, first tokens
+	$(BIN)/python bench/gateway.py $(ARGS)
 
 bench: .venv/developer bench-peers  ## this release's figures against a peer
 	$(BIN)/python bench/main_job.py
