@@ -43,6 +43,7 @@ from ringroad.actors.gateway.resuming import Resuming
 from ringroad.actors.gateway.samples import MAX_SAMPLES
 from ringroad.actors.gateway.serving import handlers
 from ringroad.actors.gateway.sessions import Sessions
+from ringroad.actors.gateway.static import page_routes
 from ringroad.actors.gateway.web import Web
 from ringroad.actors.gateway.wire import Offer
 from ringroad.actors.grammars import Grammars
@@ -114,7 +115,7 @@ class Gateway:
             )
         if config.http_port is not None:
             self._webs["http"] = Web(
-                OpenAi(generation, self._admission.keys).routes,
+                OpenAi(generation, self._admission.keys).routes + page_routes(),
                 config.host,
                 config.http_port,
                 most_bytes=config.max_message_bytes,
