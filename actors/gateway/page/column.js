@@ -4,10 +4,10 @@ import { pace, strides } from "./plot.js";
 import { Run, compared } from "./run.js";
 
 const MODES = {
-  speculative: "speculative: large’s text, sooner",
-  large: "large alone",
-  routed: "routed: small, large in doubt",
-  small: "small alone",
+  speculative: "The small model guesses, the large one checks: large’s text, sooner.",
+  large: "The large model speaks every token.",
+  routed: "The small model speaks until it is doubtful; that the large one speaks.",
+  small: "The small model speaks every token.",
 };
 const SPEAKERS = {
   small_kept: "small model, kept",
@@ -23,20 +23,21 @@ export class Column {
   /** offer: what the gateway serves, as /v1/models says under `ringroad`. */
   constructor(offer, mode) {
     this.element = document.getElementById("column").content.cloneNode(true).firstElementChild;
-    this._name = `Column ${++made}`;
-    this.find("h2").textContent = this._name;
+    this.find("h2").textContent = `Column ${++made}`;
     this.find("h2").id = `column-${made}`;
     this.element.setAttribute("aria-labelledby", `column-${made}`);
     this.find(".text").setAttribute("aria-label", `Text of column ${made}`);
     this.find(".remove").setAttribute("aria-label", `Remove column ${made}`);
+    this.find(".meaning").id = `meaning-${made}`;
+    this.find(".mode").setAttribute("aria-describedby", `meaning-${made}`);
     for (const label of this.element.querySelectorAll("label")) {
       const control = label.parentElement.querySelector("select, input");
       control.id = label.htmlFor = `${control.className}-${made}`;
       control.addEventListener("input", () => this._choose());
     }
     this._policies = offer.policies; // their own thresholds, by name
-    fill(this.find(".mode"), offer.modes, (mode) => MODES[mode] ?? mode);
-    fill(this.find(".policy"), Object.keys(offer.policies), (policy) => policy);
+    fill(this.find(".mode"), offer.modes);
+    fill(this.find(".policy"), Object.keys(offer.policies));
     this.find(".mode").value = mode;
     this.find(".policy").value = offer.default_policy;
     this._choose();
@@ -61,6 +62,7 @@ export class Column {
   }
 
   _choose() {
+    this.find(".meaning").textContent = MODES[this.mode] ?? "";
     for (const field of this.element.querySelectorAll(".routed")) field.hidden = this.mode !== "routed";
     const [kind, value] = [this.find(".kind"), this.find(".value")];
     const cascade = this.find(".policy").value === "cascade"; // it decides once: a share cannot be held
@@ -70,7 +72,9 @@ export class Column {
     if (!kind.value) value.value = this._policies[this.find(".policy").value];
     value.disabled = !kind.value;
     const share = kind.value === "large_share";
-    this.find(".dial output").textContent = share ? percent(Number(value.value)) : Number(value.value).toFixed(2);
+    const shown = share ? percent(Number(value.value)) : Number(value.value).toFixed(2);
+    this.find(".shown").textContent = shown;
+    value.setAttribute("aria-valuetext", shown);
   }
 
   /** Puts the column in line: it asks what is chosen now. */
@@ -146,8 +150,8 @@ function spoken({ text, speaker }) {
   return token;
 }
 
-function fill(select, values, words) {
-  select.replaceChildren(...values.map((value) => new Option(words(value), value)));
+function fill(select, values) {
+  select.replaceChildren(...values.map((value) => new Option(value, value)));
 }
 
 function replace(figure, parts) {

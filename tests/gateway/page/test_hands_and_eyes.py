@@ -36,7 +36,7 @@ async def test_all_can_be_done_by_keys(looking: Any) -> None:
             await press("Tab")
         assert (await look.page.evaluate(FOCUSED))[0] == "value-1"
         await press("ArrowRight")
-        assert await look.column().locator("output").inner_text() == "21 %"
+        assert await look.column().locator(".shown").inner_text() == "21 %"
         await press("Control+Enter")
         submit = await look.router.submitted()
         assert (submit.mode, submit.policy.share) == (Mode.ROUTED, pytest.approx(0.21))

@@ -57,7 +57,7 @@ async def test_the_dial_goes_with_the_request(looking: Any) -> None:
         assert not await column.get_by_label("Policy").is_visible()
         await look.choose("Mode", "routed")
         assert await column.get_by_label("Policy").input_value() == "margin"
-        dial, shown = column.get_by_label("Quality"), column.locator("output")
+        dial, shown = column.get_by_label("Quality"), column.locator(".shown")
         await dial.fill("0.35")
         assert await shown.inner_text() == "35 %"
 
