@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession
 
+from ringroad.actors.gateway.config import GatewayConfig
 from ringroad.actors.gateway.static import PAGE, page_routes
 from ringroad.actors.gateway.web import Web
 
@@ -17,7 +18,7 @@ TYPES = {".css": "text/css", ".html": "text/html", ".js": "text/javascript", ".s
 
 @asynccontextmanager
 async def web(folder: Path = PAGE) -> AsyncIterator[ClientSession]:
-    server = Web(page_routes(folder), "127.0.0.1", 0, most_bytes=1000)
+    server = Web(page_routes(folder), "127.0.0.1", 0, most_bytes=1000, limits=GatewayConfig().limits)
     await server.start()
     try:
         async with ClientSession(f"http://127.0.0.1:{server.port}") as session:
