@@ -20,6 +20,7 @@ _SAME = {
     "frequency_penalty": "sampling.frequency_penalty",
     "logit_bias": "sampling.logit_bias",
     "max_tokens": "max_tokens",
+    "n": "n",
     "top_k": "sampling.top_k",
     "min_p": "sampling.min_p",
     "repetition_penalty": "sampling.repetition_penalty",
@@ -53,7 +54,7 @@ class Asked:
         self.timeout: float | None = None  # seconds
         self._names: dict[str, str] = {}  # the client's, by the core's
         self._put("model", body.model, "model")
-        self._put("stop", list(body.stop or []), "stop")
+        self._put("stop", None if body.stop is None else list(body.stop), "stop")
         self._put("sampling.seed", None if body.seed is None else body.seed % 2**64, "seed")
         for name, value in (body.ringroad or {}).items():
             self._extend(name, value)
@@ -64,7 +65,8 @@ class Asked:
         for end in sorted({len(path), *(n for n, c in enumerate(path) if c in ".[")}, reverse=True):
             if name := self._names.get(path[:end]):
                 return InvalidField(name + path[end:], error.problem)
-        return InvalidField(path.removeprefix("sampling."), error.problem)
+        name = next((name for name, its in _SAME.items() if its == path), "")  # one that was not given
+        return InvalidField(name or f"ringroad.{path.removeprefix('sampling.')}", error.problem)
 
     @classmethod
     def chat(cls, body: ChatBody) -> "Asked":
@@ -148,7 +150,7 @@ class Asked:
 
     def _put(self, path: str, said: JsonValue, name: str) -> None:
         """Sets the field of this path, and notes the client's name for it. Raises InvalidField."""
-        if said is None or said == []:
+        if said is None:
             return
         if path in self._names:
             raise InvalidField(name, f"cannot be set together with {self._names[path]}")

@@ -121,7 +121,6 @@ class ChatBody(Body):
         "metadata": {},
         "modalities": ["text"],
         "moderation": None,
-        "n": 1,
         "parallel_tool_calls": None,
         "prediction": None,
         "prompt_cache_key": None,
@@ -146,7 +145,7 @@ class ChatBody(Body):
 class CompletionBody(Body):
     """POST /v1/completions."""
 
-    UNSERVED: ClassVar[Mapping[str, JsonValue]] = {"best_of": 1, "n": 1, "suffix": None}
+    UNSERVED: ClassVar[Mapping[str, JsonValue]] = {"best_of": 1, "suffix": None}
 
     prompt: JsonValue = None
 

@@ -48,17 +48,17 @@ class Reader(HttpCaller):
 
     async def write(self, answer: inference_pb2.GenerateResponse) -> None:
         """As chunks."""
+        if answer.HasField("final"):
+            check(answer.final)
+        elif _is_cut_short(answer):
+            return
         if self.response is None:
             headers = _HEADERS | {"X-Request-Id": self._answers.request_id}
             self.response = web.StreamResponse(headers=headers)
             await self.response.prepare(self._http)
-            await self._send(*self._answers.opening())
-        if answer.HasField("delta"):
-            await self._send(*self._answers.chunks(answer))
-            return
-        check(answer.final)
         await self._send(*self._answers.chunks(answer))
-        await self.response.write_eof(_DONE)
+        if answer.HasField("final"):
+            await self.response.write_eof(_DONE)
 
     async def fail(self, failure: Failure) -> None:
         """Ends a stream that has begun: with an error, and without [DONE]."""
@@ -90,6 +90,12 @@ class Collector(HttpCaller):
         body = msgspec.json.encode(self._answers.whole(self._said))
         headers = {"X-Request-Id": self._answers.request_id}
         return web.Response(body=body, content_type="application/json", headers=headers)
+
+
+def _is_cut_short(answer: inference_pb2.GenerateResponse) -> bool:
+    """Whether a sample was cut short: the final, which comes at last, says how."""
+    cut_short = inference_pb2.FINISH_REASON_CANCELLED, inference_pb2.FINISH_REASON_ERROR
+    return answer.HasField("sample_end") and answer.sample_end.finish_reason in cut_short
 
 
 def check(final: inference_pb2.Final) -> None:

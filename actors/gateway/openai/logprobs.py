@@ -1,5 +1,7 @@
 """Log-probabilities in the shapes of both APIs. Every token has one, the one that ends the text too."""
 
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 from ringroad.actors.tokenizer import Tokenizer
@@ -17,19 +19,17 @@ def chat_logprobs(delta: inference_pb2.Delta, tokenizer: Tokenizer) -> Said:
     return {"content": content, "refusal": None}
 
 
-def completion_logprobs(delta: inference_pb2.Delta, tokenizer: Tokenizer, begins: int) -> Said:
-    """By the tokens' spelling. `begins`: characters of the text before these tokens."""
-    offsets, at = [], begins
-    for token in delta.token_ids:
-        offsets.append(at)
-        at += len(tokenizer.decode([token]))
+def completion_logprobs(
+    delta: inference_pb2.Delta, tokenizer: Tokenizer, texts: Sequence[str], begins: int
+) -> Said:
+    """By the tokens' spelling. They add `texts` to a text of `begins` characters."""
     return {
         "tokens": [_spelled(token, tokenizer) for token in delta.token_ids],
         "token_logprobs": [told.logprob for told in delta.logprobs],
         "top_logprobs": [
             {_spelled(one.token_id, tokenizer): one.logprob for one in told.top} for told in delta.logprobs
         ],
-        "text_offset": offsets,
+        "text_offset": list(accumulate(map(len, texts[:-1]), initial=begins)),
     }
 
 
