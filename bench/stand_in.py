@@ -1,10 +1,10 @@
 """The processes that bench/gateway.py measures beside their clients, each on loopback.
 
-    python bench/stand_in.py engine                  a router that answers at once, over the real channel
-    python bench/stand_in.py gateway ENGINE'S-PORTS  the gateway itself
-    python bench/stand_in.py echo                    a bare grpc.aio server
+    python bench/stand_in.py CORE engine           a router that answers at once, over the real channel
+    python bench/stand_in.py CORE gateway ADDRESS  the gateway itself; the address is the engine's
+    python bench/stand_in.py CORE echo             a bare grpc.aio server
 
-Each prints its address and ends with its input. The engine takes a pace a line: [seconds, tokens].
+Each keeps to its core, prints its address and ends with its input. The engine reads paces: [seconds, tokens].
 """
 
 import asyncio
@@ -166,7 +166,8 @@ async def _serving(port: int) -> None:
 
 
 if __name__ == "__main__":
-    match sys.argv[1:]:
+    os.sched_setaffinity(0, {int(sys.argv[1])})
+    match sys.argv[2:]:
         case ["engine"]:
             engine()
         case ["gateway", address]:

@@ -188,6 +188,7 @@ class Mutator:
         makers: dict[int, Callable[[], Any]] = {
             FieldDescriptor.CPPTYPE_UINT32: lambda: min(choice(INTEGERS), (1 << 32) - 1),
             FieldDescriptor.CPPTYPE_UINT64: lambda: min(choice(INTEGERS), (1 << 64) - 1),
+            FieldDescriptor.CPPTYPE_INT32: lambda: choice((1, -1)) * min(choice(INTEGERS), (1 << 31) - 1),
             FieldDescriptor.CPPTYPE_FLOAT: lambda: choice((1, -1)) * choice(FLOATS),
             FieldDescriptor.CPPTYPE_BOOL: lambda: choice((False, True)),
             FieldDescriptor.CPPTYPE_ENUM: lambda: choice((0, 1, 2, 3, 4, 5, -1, (1 << 31) - 1)),
