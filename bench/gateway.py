@@ -4,9 +4,9 @@
 
 A stand-in engine answers over the real channel. The servers share one core and take turns; clients and engine
 have another. `streams`: texts at once, faster than they can be served, as the gateway streams them and as a
-server does that echoes the very messages. `calls`: small unary calls in turns with echoes. `held`: 1,000 streams
-for a minute. `first`: the time to the first token at 0.8 of the load at which the gateway is busy all the time,
-over an idle one's.
+server does that echoes the very messages. `calls`: small unary calls in turns with echoes. `held`: 1,000
+streams for a minute. `first`: the time to the first token at 0.8 of the load at which the gateway is busy all
+the time, over an idle one's.
 """
 
 import argparse
