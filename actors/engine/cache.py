@@ -36,8 +36,8 @@ class Kept(Protocol):
     def find(self, index: int, key: bytes) -> int | None:
         """The block known by a key, for the place `index` in the text's blocks."""
 
-    def publish(self, index: int, key: bytes) -> None:
-        """Makes the block at `index` known by its key, as far as it is filled."""
+    def publish(self, index: int, key: bytes, filled: int) -> None:
+        """Makes the block at `index` known by the key of its first `filled` tokens."""
 
     def take_over(self, index: int, blocks: Sequence[int], length: int) -> None:
         """Holds known blocks from `index` on, in place of what stood there. `length` tokens are kept then."""
@@ -155,9 +155,9 @@ class Cache:
             self._pool.drop(block)
         self._replace(kept, [])
 
-    def publish(self, index: int, key: bytes) -> None:
-        """Makes the block at `index` known by its key, as far as it is filled."""
-        known = self._pool.publish(key, self._blocks[index])
+    def publish(self, index: int, key: bytes, filled: int) -> None:
+        """As Kept."""
+        known = self._pool.publish(key, self._blocks[index], filled)
         if known != self._blocks[index]:
             self._blocks[index] = known
             self._changed()

@@ -162,7 +162,7 @@ class Engine:
         """Frees a session; one that is not there is free already."""
         held = self._sessions.pop(session, None)
         if held is not None:
-            held.prefix.leave()
+            held.prefix.publish(held.cache.length)
             held.cache.truncate(0)
 
     @torch.inference_mode()

@@ -33,6 +33,7 @@ class Pool:
         self._holders: dict[int, int] = {}
         self._known: dict[bytes, int] = {}
         self._keys: dict[int, bytes] = {}
+        self._filled: dict[int, int] = {}  # tokens that its key says
         self._idle: dict[int, None] = {}  # known and without holders, longest unused first
 
     @property
@@ -97,19 +98,23 @@ class Pool:
         """The block known by a key."""
         return self._known.get(key)
 
-    def publish(self, key: bytes, block: int) -> int:
-        """Makes a block known that the caller holds and has filled. Returns the one to hold in its place:
-        itself, or the one that is known by this key already, whose bits are the same. One that is known
-        by more tokens keeps that name."""
-        if block in self._keys:
+    def publish(self, key: bytes, block: int, filled: int) -> int:
+        """Makes a block known by the key of its first `filled` tokens; the caller holds it and has written them.
+
+        Returns the block to hold in its place: itself or, of full ones, that which is known by this key
+        already, whose bits are the same. A block that is known by more tokens keeps that name.
+        """
+        if self._filled.get(block, 0) >= filled:
             return block
-        known = self._known.setdefault(key, block)
-        if known == block:
-            self._keys[block] = key
-        else:
+        known = self._known.get(key)
+        if known is None:
+            self._forget(block)
+            self._known[key], self._keys[block], self._filled[block] = block, key, filled
+        elif filled == BLOCK:
             self.hold(known)
             self.drop(block)
-        return known
+            return known
+        return block
 
     def _evict(self) -> None:
         oldest = next(iter(self._idle), None)
@@ -123,7 +128,7 @@ class Pool:
     def _forget(self, block: int) -> None:
         key = self._keys.pop(block, None)
         if key is not None:
-            del self._known[key]
+            del self._known[key], self._filled[block]
 
 
 def _zeros(sizes: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -56,22 +56,17 @@ class Prefix:
         del self._keys[length // BLOCK :]
 
     def publish(self, length: int) -> None:
-        """Makes the full blocks of the first `length` tokens known."""
-        reach = min(length, self._stray, self.whole, self.settled)
+        """Makes the blocks of the first `length` tokens known, the last as far as it is filled: where a router
+        is lost, its sessions go on under other names, and that before they end here."""
+        reach = int(min(length, self._stray, self.whole, self.settled))
         while (len(self._keys) + 1) * BLOCK <= reach:
             index = len(self._keys)
             name = self._next_key(self.tokens)
-            self._cache.publish(index, name)
+            self._cache.publish(index, name, BLOCK)
             self._keys.append(name)
-
-    def leave(self) -> None:
-        """Makes all of the text known, its last block as far as that is filled: its session ends here, and is
-        likely to go on under another name where it was its router that was lost."""
-        self.publish(len(self.tokens))
         begun = len(self._keys) * BLOCK
-        reach = int(min(len(self.tokens), self._stray, self.whole, self.settled))
-        if begun < reach < begun + BLOCK:
-            self._cache.publish(len(self._keys), self._key(self.tokens[begun:reach]))
+        if begun < reach:
+            self._cache.publish(len(self._keys), self._key(self.tokens[begun:reach]), reach - begun)
 
     def adopt(self, text: Sequence[int]) -> None:
         """Takes over what is known of a text that begins with these tokens, all but its last at most."""
@@ -87,7 +82,7 @@ class Prefix:
             self._keys.append(name)
         reach = len(self._keys) * BLOCK
         rest = text[reach : reach + BLOCK - 1]
-        for count in range(len(rest), 0, -1):  # where a text that this one goes on with was left
+        for count in range(len(rest), 0, -1):  # as far as the others have come
             block = self._cache.find(len(self._keys), self._key(rest[:count]))
             if block is not None:
                 blocks.append(block)

@@ -70,6 +70,19 @@ def test_a_text_goes_on_where_it_was_left_within_a_block(left: int) -> None:
     assert torch.equal(kept(engine, "third"), kept(fresh, "s"))
 
 
+def test_a_text_goes_on_beside_the_one_it_goes_on_from() -> None:
+    """Its router is lost, and another one begins it before this is known."""
+    engine, fresh = opened(), opened("s")
+    read(engine, "first", TEXT[:100])
+    assert read(engine, "second", TEXT) == 100
+    engine.step([Work("first", [7])])
+    fresh.step([Work("s", TEXT)])
+    assert torch.equal(kept(engine, "second"), kept(fresh, "s"))
+    fresh.truncate("s", 100)
+    fresh.step([Work("s", [7])])
+    assert torch.equal(kept(engine, "first"), kept(fresh, "s"))
+
+
 def test_what_is_left_again_and_again_keeps_the_name_of_all_its_tokens() -> None:
     engine = opened()
     read(engine, "first", TEXT[:40])
@@ -139,7 +152,7 @@ def test_texts_of_another_salt_share_nothing(kind: Kind) -> None:
     engine = opened(kind=kind)
     read(engine, "a", TEXT, A)
     assert read(engine, "b", TEXT, B) == read(engine, "c", TEXT) == 0
-    assert read(engine, "d", TEXT, A) == read(engine, "e", TEXT, B) == 3 * BLOCK
+    assert read(engine, "d", TEXT, A) == read(engine, "e", TEXT, B) == len(TEXT) - 1
     assert torch.equal(kept(engine, "d"), kept(engine, "e"))
 
 
@@ -170,13 +183,13 @@ def test_a_block_is_known_by_all_before_it() -> None:
     engine = opened("b")
     read(engine, "a", TEXT[BLOCK:])
     assert engine.adopt("b", TEXT) == 0
-    assert engine.adopt("b", TEXT[BLOCK:]) == 2 * BLOCK
+    assert engine.adopt("b", TEXT[BLOCK:]) == len(TEXT) - BLOCK - 1
 
 
 def test_guesses_are_known_to_others_only_once_they_stayed() -> None:
     engine = opened("a", "b")
     engine.step([Work("a", TEXT[: BLOCK + 3], answers=5)])
-    assert engine.adopt("b", TEXT) == 0  # of the last four tokens none is sure
+    assert engine.adopt("b", TEXT) == BLOCK - 1  # of the last four tokens none is sure
     engine.keep("a", range(BLOCK + 2))
     engine.step([Work("a", [1])])
     assert engine.adopt("b", TEXT) == BLOCK
@@ -189,10 +202,10 @@ def test_what_was_computed_beside_another_branch_is_for_nobody_else() -> None:
     engine.step([Work("a", [0, TEXT[BLOCK + 5]], [-1, -1])])
     engine.keep("a", [1])
     engine.step([Work("a", TEXT[BLOCK + 6 :])])
-    assert engine.adopt("b", TEXT) == BLOCK
+    assert engine.adopt("b", TEXT) == BLOCK + 5
     engine.truncate("a", BLOCK + 5)
     engine.step([Work("a", TEXT[BLOCK + 5 :])])
-    assert engine.adopt("b", TEXT) == 3 * BLOCK
+    assert engine.adopt("b", TEXT) == len(TEXT) - 1
 
 
 def test_who_takes_over_what_was_computed_plainly_shares_what_follows() -> None:
@@ -201,9 +214,9 @@ def test_who_takes_over_what_was_computed_plainly_shares_what_follows() -> None:
     engine.step([Work("a", [0, TEXT[5]], [-1, -1])])
     engine.keep("a", [1])
     read(engine, "b", TEXT)
-    assert engine.adopt("a", TEXT) == 3 * BLOCK
+    assert engine.adopt("a", TEXT) == len(TEXT) - 1
     engine.step([Work("a", prompt(BLOCK, 4))])
-    assert read(engine, "c", TEXT[: 3 * BLOCK] + prompt(BLOCK, 4)) == 4 * BLOCK - 1
+    assert read(engine, "c", TEXT[:-1] + prompt(BLOCK, 4)) == len(TEXT) + BLOCK - 2
 
 
 def test_the_longest_unused_prefix_makes_room_first() -> None:

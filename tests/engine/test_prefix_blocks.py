@@ -157,14 +157,13 @@ class Blocks(RuleBasedStateMachine):
         found = line.cache.length
         assert before <= found <= len(text) - 1 or found == before
         if found > before:
-            assert found % BLOCK == 0 or found == len(text) - 1 or text[:found] in self.past
             line.text, line.cells = text[:found], [imprint(text[: i + 1]) for i in range(found)]
 
     @rule(name=names)
     def close(self, name: str) -> None:
         line = self.lines[name]
         self.past.append(list(line.text))
-        line.prefix.leave()
+        line.prefix.publish(line.cache.length)
         line.cache.truncate(0)
         self._open(name)
 

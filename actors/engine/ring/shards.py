@@ -119,10 +119,10 @@ class Shards:
         """As Kept."""
         return self._pools[self.layout.owner(index * BLOCK)].find(key)
 
-    def publish(self, index: int, key: bytes) -> None:
+    def publish(self, index: int, key: bytes, filled: int) -> None:
         """As Kept."""
         rank, place = self._at(index)
-        self.parts[rank].publish(place, key)
+        self.parts[rank].publish(place, key, filled)
 
     def take_over(self, index: int, blocks: Sequence[int], length: int) -> None:
         """As Kept."""
