@@ -56,8 +56,8 @@ class Prefix:
         del self._keys[length // BLOCK :]
 
     def publish(self, length: int) -> None:
-        """Makes the blocks of the first `length` tokens known, the last as far as it is filled: where a router
-        is lost, its sessions go on under other names, and that before they end here."""
+        """Makes the blocks of the first `length` tokens known, the last as far as it is filled: where a
+        router is lost, its sessions go on under other names, maybe before they end here."""
         reach = int(min(length, self._stray, self.whole, self.settled))
         while (len(self._keys) + 1) * BLOCK <= reach:
             index = len(self._keys)

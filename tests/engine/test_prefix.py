@@ -195,6 +195,15 @@ def test_guesses_are_known_to_others_only_once_they_stayed() -> None:
     assert engine.adopt("b", TEXT) == BLOCK
 
 
+def test_a_block_that_got_a_longer_name_is_not_found_by_the_shorter_one() -> None:
+    engine = opened("a", "b")
+    engine.step([Work("a", TEXT[:30], answers=5)])
+    engine.keep("a", range(30))
+    engine.truncate("a", 10)
+    engine.step([Work("a", [1, 2])])
+    assert engine.adopt("b", TEXT) == 0
+
+
 def test_what_was_computed_beside_another_branch_is_for_nobody_else() -> None:
     """In fp32 its last bits are its own; neither it nor what follows is shared, until it is gone."""
     engine = opened("a", "b")
