@@ -99,7 +99,7 @@ class Pool:
         return self._known.get(key)
 
     def publish(self, key: bytes, block: int, filled: int) -> int:
-        """Makes a block known by the key of its first `filled` tokens, which the caller, who holds it, has written.
+        """Makes a block known by the key of its first `filled` tokens. The caller holds it and wrote these.
 
         Returns the block to hold in its place: itself or, of full ones, that which is known by this key
         already, whose bits are the same. A block that is known by more tokens keeps that name.
