@@ -236,9 +236,10 @@ Serving = Callable[..., AbstractAsyncContextManager[Served]]
 def connected(port: int, credentials: grpc.ChannelCredentials | None = None) -> grpc.aio.Channel:
     """A connection to a gateway here."""
     target = f"127.0.0.1:{port}"
+    options = [("grpc.use_local_subchannel_pool", 1)]  # else channels of a process share connections
     if credentials is None:
-        return grpc.aio.insecure_channel(target)
-    return grpc.aio.secure_channel(target, credentials)
+        return grpc.aio.insecure_channel(target, options)
+    return grpc.aio.secure_channel(target, credentials, options)
 
 
 @asynccontextmanager
