@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
+import typer
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 DAYS = 90
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=(__doc__ or "").splitlines()[0])
 _SKEW = timedelta(minutes=5)  # clocks differ
 
 
@@ -74,6 +76,28 @@ class Pair:
             .add_extension(issuer, critical=False)
         )
         return type(self)(draft.sign(self.key, hashes.SHA256()), key)
+
+
+@app.callback()
+def certs() -> None:
+    """Certificates to try TLS with."""
+
+
+@app.command()
+def dev(
+    folder: Annotated[Path, typer.Argument(file_okay=False)] = Path("certs"),
+    host: Annotated[
+        list[str] | None, typer.Option(help="A name or address of the server; may be repeated.")
+    ] = None,
+) -> None:
+    """Make a CA, a server's and a client's certificate, good for 90 days: ca, server and client, each .pem
+    and .key."""
+    try:
+        develop(folder, host or ["localhost", "127.0.0.1", "::1"])
+    except OSError as error:
+        typer.echo(f"ringroad: {error}", err=True)
+        raise typer.Exit(1) from None
+    typer.echo(folder)
 
 
 def develop(folder: Path, hosts: Sequence[str]) -> None:

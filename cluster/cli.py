@@ -24,13 +24,24 @@ Config = Annotated[
 ]
 _DEFAULT_TARGET = "127.0.0.1:50051"
 _BEGIN_SECONDS = 1.0  # to find a gateway that can serve: a person waits for the answer
+_ACCESS = (
+    "Who asks (also RINGROAD_API_KEY, RINGROAD_API_KEY_FILE, RINGROAD_TLS, RINGROAD_TLS_CA, _CERT, _KEY)"
+)
 _SHARING = "How tokens are shared"
 _SAMPLING = "How tokens are drawn"
 _EXITS = (
     "Exit codes: 0 the text ended; 1 another error; 2 wrong usage or a refused parameter, which is named; "
-    "3 no server, or none that can serve; 4 past the deadline; 5 the server is full; 130 interrupted."
+    "3 no server, or none that can serve; 4 past the deadline; 5 the server is full; 6 no valid key, or "
+    "one for other things; 130 interrupted."
 )
-_EXIT_OF_STATUS = {"INVALID_ARGUMENT": 2, "UNAVAILABLE": 3, "DEADLINE_EXCEEDED": 4, "RESOURCE_EXHAUSTED": 5}
+_EXIT_OF_STATUS = {
+    "INVALID_ARGUMENT": 2,
+    "UNAVAILABLE": 3,
+    "DEADLINE_EXCEEDED": 4,
+    "RESOURCE_EXHAUSTED": 5,
+    "UNAUTHENTICATED": 6,
+    "PERMISSION_DENIED": 6,
+}
 
 
 @main.command(epilog="Exit codes: 0 ended or started; 1 failed or already running; 2 wrong usage.")
@@ -43,12 +54,16 @@ def up(
 
     from ringroad.actors.errors import RingroadError
     from ringroad.cluster import daemon
+    from ringroad.cluster.access import Access
     from ringroad.cluster.config import ConfigError, load_config
     from ringroad.cluster.models import ModelError
 
     try:
-        target = daemon.targets_of(load_config(config).gateway)
+        loaded = load_config(config)
+        target = daemon.targets_of(loaded.gateway)
         if detach:
+            if loaded.gateway.tls is not None and not Access.found().secure:
+                _fail(2, "gateway.tls: RINGROAD_TLS_CA must say whom to believe, to see whether it serves")
             daemon.start(config, target, Console(stderr=True))
             typer.echo(target)
             return
@@ -87,7 +102,11 @@ def status() -> None:
     running = daemon.find()
     if running is None:
         _fail(3, "not running")
-    raise Exit(0 if report(running, Console(highlight=False, markup=False)) else 1)
+    try:
+        ready = report(running, Console(highlight=False, markup=False))
+    except ValueError as error:  # of RINGROAD_TLS_CA and its like
+        _fail(1, str(error))
+    raise Exit(0 if ready else 1)
 
 
 @main.command(epilog=_EXITS)
@@ -132,12 +151,18 @@ def generate(
     top_k: Annotated[int | None, Option(min=0, rich_help_panel=_SAMPLING)] = None,
     top_p: Annotated[float | None, Option(rich_help_panel=_SAMPLING)] = None,
     min_p: Annotated[float | None, Option(rich_help_panel=_SAMPLING)] = None,
+    api_key_file: Annotated[Path | None, Option(rich_help_panel=_ACCESS, help="Holds the API key.")] = None,
+    tls: Annotated[bool, Option("--tls", rich_help_panel=_ACCESS, help="Encrypt.")] = False,
+    tls_ca: Annotated[Path | None, Option(rich_help_panel=_ACCESS, help="Roots to believe.")] = None,
+    tls_cert: Annotated[Path | None, Option(rich_help_panel=_ACCESS, help="To show the server.")] = None,
+    tls_key: Annotated[Path | None, Option(rich_help_panel=_ACCESS, help="Of the certificate.")] = None,
 ) -> None:
     """Generate a text: it alone on standard output as it comes, its figures on standard error.
 
     Ctrl-C cancels the request on the server. A text whose stream breaks goes on at the next gateway.
     """
 
+    from ringroad.cluster.access import Access
     from ringroad.cluster.answer import Answer
     from ringroad.cluster.client import AsyncClient, CallFailed, Delta, Patience, user
 
@@ -148,8 +173,16 @@ def generate(
             sys.stdout.write(delta.text)
             sys.stdout.flush()
 
+    try:
+        access = Access.found(
+            api_key_file=api_key_file, tls=tls, ca=tls_ca, certificate=tls_cert, private_key=tls_key
+        )
+        access.credentials()
+    except ValueError as error:
+        _fail(2, str(error))
+
     async def ask() -> Answer:
-        async with AsyncClient(where, Patience(begin=_BEGIN_SECONDS)) as client:
+        async with AsyncClient(where, Patience(begin=_BEGIN_SECONDS), access) as client:
             try:
                 events = client.generate(
                     user(text) if chat else text,
@@ -209,6 +242,22 @@ def bench(arguments: Annotated[list[str] | None, Argument(metavar="ring [KEY=VAL
     from ringroad.cluster.bench import app
 
     app(arguments or [], prog_name="ringroad bench")
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+def keys(arguments: Annotated[list[str] | None, Argument(metavar="new|revoke|list")] = None) -> None:
+    """Make and revoke API keys."""
+    from ringroad.cluster.keys import app
+
+    app(arguments or [], prog_name="ringroad keys")
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+def certs(arguments: Annotated[list[str] | None, Argument(metavar="dev [FOLDER]")] = None) -> None:
+    """Make certificates to try TLS with."""
+    from ringroad.cluster.certs import app
+
+    app(arguments or [], prog_name="ringroad certs")
 
 
 def _running_target() -> str:

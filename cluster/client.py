@@ -22,6 +22,7 @@ import grpc
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2_grpc
 
+from ringroad.cluster.access import Access
 from ringroad.cluster.client_async import AsyncClient
 from ringroad.cluster.client_shared import (
     ABORT_SECONDS,
@@ -49,7 +50,18 @@ from ringroad.cluster.wire import (
 from ringroad.v1 import control_pb2, control_pb2_grpc, inference_pb2, inference_pb2_grpc
 from ringroad.v1.inference_pb2 import Chat, Delta, Final
 
-__all__ = ["AsyncClient", "CallFailed", "Chat", "Client", "Delta", "Event", "Final", "Patience", "user"]
+__all__ = [
+    "Access",
+    "AsyncClient",
+    "CallFailed",
+    "Chat",
+    "Client",
+    "Delta",
+    "Event",
+    "Final",
+    "Patience",
+    "user",
+]
 
 R = TypeVar("R", bound=Message)
 
@@ -57,8 +69,12 @@ R = TypeVar("R", bound=Message)
 class _Gateway:
     """A connection to one, and its services."""
 
-    def __init__(self, target: str) -> None:
-        self.channel = grpc.insecure_channel(target, CHANNEL)
+    def __init__(self, target: str, credentials: grpc.ChannelCredentials | None) -> None:
+        self.channel = (
+            grpc.insecure_channel(target, CHANNEL)
+            if credentials is None
+            else grpc.secure_channel(target, credentials, CHANNEL)
+        )
         self.inference = inference_pb2_grpc.InferenceServiceStub(self.channel)
         self.control = control_pb2_grpc.ControlServiceStub(self.channel)
         self.health = health_pb2_grpc.HealthStub(self.channel)
@@ -67,9 +83,15 @@ class _Gateway:
 class Client:
     """Connections to the gateways of one cluster. Close it, or use it in `with`."""
 
-    def __init__(self, targets: str | Sequence[str], patience: Patience = PATIENCE) -> None:
-        """`targets`: "HOST:PORT", several with commas between, or a sequence of them."""
-        self._gateways = [_Gateway(target) for target in listed(targets)]
+    def __init__(
+        self, targets: str | Sequence[str], patience: Patience = PATIENCE, access: Access | None = None
+    ) -> None:
+        """`targets`: "HOST:PORT", several with commas between, or a sequence of them. `access`: the API key
+        and TLS; None for what the environment says (`Access.found`). Raises ValueError."""
+        access = Access.found() if access is None else access
+        credentials = access.credentials()
+        self._metadata = access.metadata
+        self._gateways = [_Gateway(target, credentials) for target in listed(targets)]
         self._patience = patience
         self._serial = count()
         self._closed = threading.Event()
@@ -158,7 +180,9 @@ class Client:
                 self._abandon(reading, gateway)
 
     def _stream(self, reading: Reading, gateway: _Gateway) -> Generator[Event, None, None]:
-        call = gateway.inference.Generate(reading.ask(), timeout=reading.seconds_left(time.monotonic()))
+        call = gateway.inference.Generate(
+            reading.ask(), timeout=reading.seconds_left(time.monotonic()), metadata=self._metadata
+        )
         try:
             with translated():
                 for response in call:
@@ -174,7 +198,7 @@ class Client:
         self._open.pop(reading, None)
         if reading.kept:
             request = control_pb2.AbortRequest(request_id=reading.name)
-            abort = gateway.control.Abort.future(request, timeout=ABORT_SECONDS)
+            abort = gateway.control.Abort.future(request, timeout=ABORT_SECONDS, metadata=self._metadata)
             self._aborts.add(abort)
             abort.add_done_callback(self._aborts.discard)
 
@@ -184,7 +208,7 @@ class Client:
         for gateway in self._gateways:
             try:
                 with translated():
-                    return method(gateway)(request, timeout=UNARY_SECONDS)
+                    return method(gateway)(request, timeout=UNARY_SECONDS, metadata=self._metadata)
             except CallFailed as failure:
                 if failure.code not in NOBODY or gateway is self._gateways[-1]:
                     raise

@@ -13,6 +13,7 @@ import grpc.aio
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2_grpc
 
+from ringroad.cluster.access import Access
 from ringroad.cluster.client_shared import (
     ABORT_SECONDS,
     CHANNEL,
@@ -44,8 +45,12 @@ R = TypeVar("R", bound=Message)
 class _AsyncGateway:
     """A connection to one, and its services."""
 
-    def __init__(self, target: str) -> None:
-        self.channel = grpc.aio.insecure_channel(target, CHANNEL)
+    def __init__(self, target: str, credentials: grpc.ChannelCredentials | None) -> None:
+        self.channel = (
+            grpc.aio.insecure_channel(target, CHANNEL)
+            if credentials is None
+            else grpc.aio.secure_channel(target, credentials, CHANNEL)
+        )
         self.inference = inference_pb2_grpc.InferenceServiceStub(self.channel)
         self.control = control_pb2_grpc.ControlServiceStub(self.channel)
         self.health = health_pb2_grpc.HealthStub(self.channel)
@@ -54,9 +59,14 @@ class _AsyncGateway:
 class AsyncClient:
     """As `ringroad.cluster.client.Client`, from within a running loop."""
 
-    def __init__(self, targets: str | Sequence[str], patience: Patience = PATIENCE) -> None:
+    def __init__(
+        self, targets: str | Sequence[str], patience: Patience = PATIENCE, access: Access | None = None
+    ) -> None:
         """As `Client`."""
-        self._gateways = [_AsyncGateway(target) for target in listed(targets)]
+        access = Access.found() if access is None else access
+        credentials = access.credentials()
+        self._metadata = access.metadata
+        self._gateways = [_AsyncGateway(target, credentials) for target in listed(targets)]
         self._patience = patience
         self._serial = count()
         self._open: dict[Reading, _AsyncGateway] = {}
@@ -141,7 +151,9 @@ class AsyncClient:
                 self._abandon(reading, gateway)
 
     async def _stream(self, reading: Reading, gateway: _AsyncGateway) -> AsyncGenerator[Event, None]:
-        call = gateway.inference.Generate(reading.ask(), timeout=reading.seconds_left(time.monotonic()))
+        call = gateway.inference.Generate(
+            reading.ask(), timeout=reading.seconds_left(time.monotonic()), metadata=self._metadata
+        )
         try:
             with translated():
                 async for response in call:
@@ -167,7 +179,8 @@ class AsyncClient:
 
     async def _abort_at(self, gateway: _AsyncGateway, name: str) -> None:
         with suppress(grpc.RpcError):
-            await gateway.control.Abort(control_pb2.AbortRequest(request_id=name), timeout=ABORT_SECONDS)
+            request = control_pb2.AbortRequest(request_id=name)
+            await gateway.control.Abort(request, timeout=ABORT_SECONDS, metadata=self._metadata)
 
     async def _ask(
         self,
@@ -177,7 +190,7 @@ class AsyncClient:
         for gateway in self._gateways:
             try:
                 with translated():
-                    return await method(gateway)(request, timeout=UNARY_SECONDS)
+                    return await method(gateway)(request, timeout=UNARY_SECONDS, metadata=self._metadata)
             except CallFailed as failure:
                 if failure.code not in NOBODY or gateway is self._gateways[-1]:
                     raise

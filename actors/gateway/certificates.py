@@ -9,12 +9,21 @@ import os
 import ssl
 import threading
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple, Self
 
 import grpc
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 _log = logging.getLogger(__name__)
+
+
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError("must begin with a slash: a gateway may run in any folder")
+    return path
+
+
+File = Annotated[Path, AfterValidator(_absolute)]
 
 
 class TlsConfig(BaseModel):
@@ -22,9 +31,9 @@ class TlsConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    certificate: Path  # the server's own first, then what leads to a root
-    key: Path  # of the first; without a passphrase
-    client_ca: Path | None = None  # roots, of which clients must show a certificate; None: they need none
+    certificate: File  # the server's own first, then what leads to a root
+    key: File  # of the first; without a passphrase
+    client_ca: File | None = None  # roots, of which clients must show a certificate; None: they need none
 
     @property
     def files(self) -> tuple[Path, ...]:

@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 from ipaddress import ip_address
-from pathlib import Path
 from typing import NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from ringroad.actors.gateway.certificates import TlsConfig
+from ringroad.actors.gateway.certificates import File, TlsConfig
 from ringroad.actors.gateway.limits import Limits
 from ringroad.actors.messages import Mode
 
@@ -24,7 +23,7 @@ class GatewayConfig(BaseModel):
     replicas: PositiveInt = 1  # on one machine each takes a port, from `port` on, and so with other ports
     admin_host: str = "127.0.0.1"
     tls: TlsConfig | None = None  # of every port; None: none
-    keys_file: Path | None = None  # who may ask for what, as `keys.py` says; None: everybody for everything
+    keys_file: File | None = None  # who may ask for what, as `keys.py` says; None: everybody for everything
     default_mode: Mode = Mode.SPECULATIVE
     default_max_tokens: PositiveInt = 512
     max_sessions: PositiveInt = 32  # generated at once
