@@ -31,10 +31,11 @@ def run_router(
     stop: threading.Event,
     quantiles: Mapping[str, list[float]] | None = None,
     grace_seconds: float = 0.0,
+    replica: int = 0,
 ) -> None:
     """Routes until `stop` is set and its sessions have ended or moved to other routers, for at most
-    `grace_seconds` more. `quantiles`: as `Router` has them."""
-    router = Router(config, hub.send, uuid.uuid4().hex, quantiles)
+    `grace_seconds` more. `quantiles`, `replica`: as `Router` has them."""
+    router = Router(config, hub.send, uuid.uuid4().hex, quantiles, replica)
     tick_at = 0.0
     for _ in _turns(stop, grace_seconds, router.leave, lambda: not len(router)):
         for sender, messages in hub.receive(min(POLL_SECONDS, config.heartbeat_seconds)):

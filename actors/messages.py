@@ -9,6 +9,8 @@ from enum import StrEnum
 
 import msgspec
 
+from ringroad.actors.figures import Pass as Pass
+from ringroad.actors.figures import RoleFigures, RouterFigures
 from ringroad.actors.params import Logprob as Logprob
 from ringroad.actors.params import Sampling as Sampling
 from ringroad.actors.params import Shaping as Shaping
@@ -70,15 +72,6 @@ class Features(msgspec.Struct, frozen=True, array_like=True):
     doubt: list[float] = []  # what the learned head says, in [0, 1]; empty where none was asked
 
 
-class Pass(msgspec.Struct, frozen=True, array_like=True):
-    """A forward pass: the one that gave the first token of an answer. Each session in it reports it."""
-
-    seconds: float
-    rows: int  # new tokens, of all sessions in it
-    sessions: int
-    passes: int = 1  # the answer took, from this one on
-
-
 # --- gateway -> router ------------------------------------------------------------------------
 
 
@@ -97,6 +90,7 @@ class Submit(Message, frozen=True):
     committed: list[int] = []  # of the text, where another router began it: it goes on from there
     speakers: list[Speaker] = []  # of what is committed
     salt: bytes = b""  # only texts of the same salt share what was computed or learned of them
+    trace: str = ""  # where its spans belong, as W3C's traceparent; empty: nobody traces it
 
 
 class Cancel(Message, frozen=True):
@@ -139,6 +133,7 @@ class Roster(Message, frozen=True):
 
     peers: list["Hello"]
     leaving: bool = False  # this router is to stop: another should be asked, if there is one
+    figures: RouterFigures | None = None
 
 
 # --- router -> drafter, verifier --------------------------------------------------------------
@@ -152,6 +147,7 @@ class Open(Message, frozen=True):
     sampling: Sampling
     expected: int = 0  # tokens that its text may come to, the prompt included
     salt: bytes = b""  # of the `Submit`
+    trace: str = ""  # as a Submit's
 
 
 class Draft(Message, frozen=True):
@@ -290,6 +286,8 @@ class Hello(Message, frozen=True):
     rulings: int = 0  # of a head: tokens judged so far
     longest: int = 0  # tokens of a prompt and its answer that its cache has room for; 0: as many as you like
     leaving: bool = False  # it is to stop, and does so when it holds no session any more
+    replica: int = 0  # which of its role's processes
+    figures: RoleFigures | None = None
 
 
 ToRouter = Submit | Cancel | Proposal | Seen | Verdict | Ruling | Forgotten | Failed | Hello

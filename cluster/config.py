@@ -12,6 +12,7 @@ from ringroad.actors.head.config import HeadConfig
 from ringroad.actors.ledger.config import LedgerConfig
 from ringroad.actors.router.config import RouterConfig
 from ringroad.actors.verifier.config import VerifierConfig
+from ringroad.cluster.telemetry import TelemetryConfig
 
 
 class ConfigError(Exception):
@@ -47,6 +48,7 @@ class ClusterConfig(BaseModel):
     head: HeadConfig = HeadConfig()
     ledger: LedgerConfig = LedgerConfig()
     ray: RayConfig = RayConfig()
+    telemetry: TelemetryConfig = TelemetryConfig()
 
     @field_validator("host")
     @classmethod

@@ -38,8 +38,8 @@ from ringroad.cluster import gangs
 from ringroad.cluster.config import ClusterConfig
 from ringroad.cluster.directory import ANSWER_SECONDS, Directory, Entry
 from ringroad.cluster.heads import card_of
-from ringroad.cluster.loopback import bind_serve_to_loopback
 from ringroad.cluster.models import locate
+from ringroad.cluster.replica import own_number, prepare
 from ringroad.cluster.roles import RoleConfig, build, build_rank, context, place, threads_of
 from ringroad.cluster.version import version
 
@@ -91,7 +91,7 @@ class DirectoryDeployment(Directory):
     """What everybody finds the routers by."""
 
     def __init__(self, config: ClusterConfig) -> None:
-        bind_serve_to_loopback(config.host)
+        prepare(config)
         super().__init__()
 
 
@@ -102,7 +102,7 @@ class RouterDeployment:
         self, config: ClusterConfig, directory: DeploymentHandle[Any], *roles: DeploymentHandle[Any]
     ) -> None:
         """`roles` are named for Serve, which deploys what an application's ingress refers to."""
-        bind_serve_to_loopback(config.host)
+        prepare(config)
 
         def work(ready: threading.Event, stop: threading.Event) -> None:
             card = card_of(config)
@@ -113,7 +113,7 @@ class RouterDeployment:
                 )
                 ready.set()
                 with closing(self._entry):
-                    run_router(hub, config.router, stop, known, config.gateway.grace_seconds)
+                    run_router(hub, config.router, stop, known, config.gateway.grace_seconds, own_number())
 
         self._worker = Worker(work)
 
@@ -136,11 +136,11 @@ class RoleDeployment:
         mine: RoleConfig,
         directory: DeploymentHandle[Any],
     ) -> None:
-        bind_serve_to_loopback(config.host)
+        prepare(config)
 
         def speak(role: Role, ready: threading.Event, stop: threading.Event) -> None:
             routers = partial(_ask, directory.routers)
-            with closing(Spoke(routers, role.hello, place(mine), _pulse(config))) as spoke:
+            with closing(Spoke(routers, role.hello, place(mine), _pulse(config), own_number())) as spoke:
                 ready.set()
                 run_role(role, spoke, stop, config.gateway.grace_seconds)
 
@@ -189,7 +189,7 @@ class GatewayDeployment:
     async def __init__(  # type: ignore[misc]  # Serve awaits it
         self, config: ClusterConfig
     ) -> None:
-        bind_serve_to_loopback(config.host)
+        prepare(config)
         directory = serve.get_deployment_handle("directory", ROLES)
 
         async def routers() -> Sequence[str]:

@@ -53,13 +53,15 @@ class Spoke:
         hello: Callable[[], Hello],
         place: Sequence[str] = (),
         pulse: Pulse = PULSE,
+        replica: int = 0,
     ) -> None:
         """`locate`: the addresses of all hubs; it may take its time, and fail. `place`: the cores or devices
-        that the role computes on."""
+        that the role computes on. `replica`: which of its role's processes this is."""
         self.inbox: queue.SimpleQueue[Arrival] = queue.SimpleQueue()
         self._locate = locate
         self._hello = hello
         self._place = list(place)
+        self._replica = replica
         self._pulse = pulse
         self._process = psutil.Process()
         self._leaving = False
@@ -157,8 +159,8 @@ class Spoke:
         if not self._ways:
             return
         memory = self._process.memory_info().rss
-        more = {"memory_bytes": memory, "place": self._place, "leaving": self._leaving}
-        hello = _encode([msgspec.structs.replace(self._hello(), **more)])
+        mine = {"place": self._place, "leaving": self._leaving, "replica": self._replica}
+        hello = _encode([msgspec.structs.replace(self._hello(), memory_bytes=memory, **mine)])
         for way in self._ways.values():
             way.hub.send(hello)
             way.missed += 1

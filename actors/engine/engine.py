@@ -72,9 +72,6 @@ class Engine:
     def __contains__(self, session: str) -> bool:
         return session in self._sessions
 
-    def __len__(self) -> int:
-        return len(self._sessions)
-
     @property
     def cached_tokens(self) -> int:
         """Tokens whose keys and values sessions keep, before any sharing."""
@@ -83,14 +80,17 @@ class Engine:
     @property
     def longest(self) -> int:
         """Tokens of the longest text there is room for, one block left for guesses behind it."""
-        capacity: int = self._pool.capacity
-        return max(1, (capacity - 1) * BLOCK)
+        return max(1, (int(self._pool.capacity) - 1) * BLOCK)
 
     @property
     def idle_tokens(self) -> int:
         """Tokens whose keys and values no session holds any more, kept for a text with the same beginning."""
-        idle: int = self._pool.idle
-        return idle * BLOCK
+        return int(self._pool.idle) * BLOCK
+
+    @property
+    def held_tokens(self) -> int:
+        """Tokens of room that sessions hold, where they share it once."""
+        return int(self._pool.held) * BLOCK
 
     def open(self, session: str, sampling: Sampling, expected: int = 0, salt: bytes = b"") -> None:
         """Begins a session with an empty text, which may come to `expected` tokens; one of that name begins

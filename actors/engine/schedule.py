@@ -45,13 +45,13 @@ class Schedule:
         self._engine = engine
         self._chunk = prefill_chunk
         self._tokens = step_tokens
-        self._found = 0
-        self._read = 0
+        self.found = 0  # tokens of prompts that were in the cache already
+        self.read = 0  # and that were not
 
     @property
     def found_share(self) -> float:
         """Of all tokens of prompts, the share that was in the cache already."""
-        return self._found / max(1, self._found + self._read)
+        return self.found / max(1, self.found + self.read)
 
     def plan(self, texts: Texts, silent: Sequence[str], question: Callable[[str], Work]) -> Step:
         """The next step for those who are asked something; there is room for all its works.
@@ -78,7 +78,7 @@ class Schedule:
             work = self._piece(session, texts[session], share) or question(session)
             if not self._place(work, step, _givers(session, silent, line)):
                 break  # nobody overtakes: small prompts could keep a large one waiting for ever
-            self._read += share
+            self.read += share
         return step
 
     def _first(self, reading: Sequence[str], texts: Texts) -> list[str]:
@@ -94,7 +94,7 @@ class Schedule:
     def _look_up(self, session: str, text: Sequence[int]) -> None:
         before = self._engine.length(session)
         if len(text) - before > FEWEST:
-            self._found += self._engine.adopt(session, text) - before
+            self.found += self._engine.adopt(session, text) - before
 
     def _piece(self, session: str, text: Sequence[int], count: int) -> Work | None:
         """The next tokens of a text, unless they are its last."""

@@ -8,7 +8,9 @@ from typing import Generic, TypeVar
 from msgspec import structs
 
 from ringroad.actors.engine.engine import Engine, Outcome, Work
+from ringroad.actors.engine.pool import BLOCK
 from ringroad.actors.engine.schedule import Schedule
+from ringroad.actors.figures import RoleFigures
 from ringroad.actors.messages import (
     Close,
     Consult,
@@ -22,6 +24,7 @@ from ringroad.actors.messages import (
     Welcome,
 )
 from ringroad.actors.texts import Behind, follow
+from ringroad.actors.tracing import Trails
 from ringroad.kernels.ring.communicator import RingBroken
 
 log = logging.getLogger(__name__)
@@ -65,6 +68,8 @@ class Tenant(Generic[Ask]):
         self._held: dict[str, Held] = {}
         self._tasks: dict[str, Task[Ask]] = {}
         self._outbox: list[Message] = []
+        self._trails = Trails()
+        self._figures = RoleFigures(kv_room=engine.longest + BLOCK)
 
     @property
     def busy(self) -> bool:
@@ -78,7 +83,8 @@ class Tenant(Generic[Ask]):
 
     def hello(self) -> Hello:
         """Who this is, and how full."""
-        shape = self._engine.model.shape
+        shape, figures, schedule = self._engine.model.shape, self._figures, self._schedule
+        figures.found, figures.read, figures.kv_held = schedule.found, schedule.read, self._engine.held_tokens
         return Hello(
             role=self.role,
             model=self._model,
@@ -89,6 +95,7 @@ class Tenant(Generic[Ask]):
             idle_tokens=self._engine.idle_tokens,
             found_share=self._schedule.found_share,
             longest=self._engine.longest,
+            figures=self._figures,
         )
 
     def receive(self, message: Message) -> None:
@@ -100,6 +107,7 @@ class Tenant(Generic[Ask]):
                 self._drop(session)
                 self._held[session] = Held(epoch)
                 self._opened(message)
+                self._trails.begin(session, self.role, message.trace)
             case Close(session=session):
                 self._drop(session)
             case Welcome(router=router) if router != self._router:
@@ -128,6 +136,7 @@ class Tenant(Generic[Ask]):
                 log.exception("a session is given up")
                 answers.append(Failed(task.ask.session, task.ask.epoch, f"{type(error).__name__} in a step"))
                 self._drop(task.ask.session)
+                self._figures.failed += 1
         return answers
 
     def _compute(self, tasks: list[Task[Ask]]) -> list[Message]:
@@ -136,6 +145,9 @@ class Tenant(Generic[Ask]):
         outcomes = self._engine.step(batch) if batch else []
         seconds = time.perf_counter() - started
         took = Pass(seconds, sum(len(work.tokens) for work in batch), len(batch))
+        if batch:
+            self._figures.steps.observe(seconds)
+            self._figures.rows += took.rows
         answers: list[Message] = []
         for work, outcome in zip(batch, outcomes, strict=True):
             task = self._tasks[work.session]
@@ -147,6 +159,8 @@ class Tenant(Generic[Ask]):
             if answer is not None:
                 del self._tasks[work.session]
                 answers.append(answer)
+                if self._trails and (trail := self._trails.get(work.session)):
+                    trail.round("answer", seconds=task.seconds)
         return answers
 
     def _take(self, ask: Ask) -> None:
@@ -186,6 +200,7 @@ class Tenant(Generic[Ask]):
     def _drop(self, session: str) -> None:
         self._tasks.pop(session, None)
         self._held.pop(session, None)
+        self._trails.end(session)
         self._engine.close(session)
 
     def _new(self, session: str) -> list[int]:

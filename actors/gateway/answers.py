@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from ringroad.actors.figures import RoleFigures
 from ringroad.actors.gateway.config import Pair
 from ringroad.actors.gateway.naming import told
 from ringroad.actors.ledger.ledger import Ending
@@ -78,6 +79,7 @@ def final_of(submit: Submit, ending: Ending) -> inference_pb2.GenerateResponse:
 
 def role_of(peer: Hello) -> control_pb2.Role:
     """A peer of the latest roster: what is in it answers."""
+    figures = peer.figures or RoleFigures()
     return control_pb2.Role(
         name=peer.role,
         model=peer.model,
@@ -88,6 +90,12 @@ def role_of(peer: Hello) -> control_pb2.Role:
         idle_tokens=peer.idle_tokens,
         found_share=peer.found_share,
         rulings=peer.rulings,
+        replica=peer.replica,
+        kv_held_tokens=figures.kv_held,
+        kv_room_tokens=figures.kv_room,
+        steps=sum(figures.steps.counts),
+        step_seconds=figures.steps.sum,
+        step_rows=figures.rows,
     )
 
 

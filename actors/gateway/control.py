@@ -14,6 +14,7 @@ from ringroad.actors.gateway.resuming import Resuming
 from ringroad.actors.gateway.serving import asking
 from ringroad.actors.gateway.sessions import Sessions
 from ringroad.actors.gateway.wire import Offer
+from ringroad.actors.messages import Speaker
 from ringroad.v1 import control_pb2
 
 _Context = grpc.aio.ServicerContext[Any, Any]
@@ -69,12 +70,21 @@ class ControlServicer:
     async def GetLoad(
         self, request: control_pb2.GetLoadRequest, context: _Context
     ) -> control_pb2.GetLoadResponse:
-        """Counts of this gateway."""
+        """Counts of this gateway, and how full its verifiers are."""
+        measures, router = self._sessions.measures, self._peers.router
         return control_pb2.GetLoadResponse(
             running=self._sessions.running,
             waiting=self._sessions.waiting,
             capacity=self._config.max_sessions,
-            committed_tokens=self._sessions.committed_tokens,
+            committed_tokens=measures.committed,
+            queue_wait_seconds=self._sessions.wait_seconds,
+            tokens_per_second=measures.tokens_per_second(),
+            kv_share=self._peers.kv_share,
+            consult_backlog=router.backlog if router else 0,
+            large_tokens=measures.spoken(Speaker.LARGE),
+            accepted_tokens=measures.spoken(Speaker.SMALL_ACCEPTED),
+            drafted_tokens=sum(mode.drafted for mode in measures.modes.values()),
+            consults=sum(mode.consults for mode in measures.modes.values()),
         )
 
     async def Abort(self, request: control_pb2.AbortRequest, context: _Context) -> control_pb2.AbortResponse:

@@ -20,6 +20,7 @@ from ringroad.actors.gateway.stream import Answer
 from ringroad.actors.gateway.tenants import Tenant
 from ringroad.actors.gateway.wire import Offer, flow_from, stops_from, submit_from, tokens_from
 from ringroad.actors.ledger.ledger import Record
+from ringroad.actors.tracing import call, note
 from ringroad.v1 import inference_pb2
 
 _LONG_BYTES = 16 * 1024  # tokenizing more than this in place would make other streams wait
@@ -44,6 +45,10 @@ class Generation:
 
         Writes, not yields: so leaving cleans up at once.
         """
+        with call():
+            await self._generate(request, caller)
+
+    async def _generate(self, request: inference_pb2.GenerateRequest, caller: Caller) -> None:
         self._sessions.admit()
         async with self._quotas.stream(caller.tenant):
             await self._generate(request, caller)
@@ -65,11 +70,15 @@ class Generation:
                 Answer(session.record, self.offer.tokenizer, next_offset, sample)
                 for sample, session in enumerate(sessions)
             ]
-            await caller.named(told(sessions[0].request_id))
+            first = sessions[0]
+            note(request_id=told(first.request_id), mode=first.record.submit.mode.value)
+            await caller.named(told(first.request_id))
             if len(sessions) == 1:
-                final = answers[0].final(await read(sessions[0], answers[0], caller.write))
+                final = answers[0].final(await read(first, answers[0], caller.write))
             else:
                 final = await read_all(sessions, answers, caller.write)
+            usage, finish = final.final.usage, first.transcript.ending
+            note(tokens=usage.completion_tokens, finish=finish.finish.value if finish else "")
             await caller.write(final)
 
     async def tokenize(self, request: inference_pb2.TokenizeRequest) -> list[int]:

@@ -11,6 +11,7 @@ class NoLedger:
     """A `Ledger` that knows of nothing."""
 
     there = False
+    waiting = given_up = 0
 
     def begin(self, record: Record) -> None:
         """Tells nobody."""

@@ -3,7 +3,8 @@
 from typing import NamedTuple
 
 from ringroad.actors.errors import Unavailable
-from ringroad.actors.messages import Hello, Mode
+from ringroad.actors.figures import RouterFigures
+from ringroad.actors.messages import Hello, Mode, Roster
 
 
 class Bound(NamedTuple):
@@ -18,11 +19,28 @@ class Peers:
 
     def __init__(self) -> None:
         self.roster: list[Hello] = []
+        self.router: RouterFigures | None = None  # None: there is none
+
+    def told(self, roster: Roster) -> None:
+        """By the router."""
+        self.roster = roster.peers
+        self.router = roster.figures or RouterFigures()
+
+    def lost(self) -> None:
+        """There is no router."""
+        self.roster = []
+        self.router = None
 
     @property
     def ready(self) -> bool:
         """Whether a verifier is there: every mode but `small` needs one."""
         return any(peer.role == "verifier" for peer in self.roster)
+
+    @property
+    def kv_share(self) -> float:
+        """Of the verifier whose cache is fullest, how full: 0 to 1."""
+        judges = [peer.figures for peer in self.roster if peer.role == "verifier" and peer.figures]
+        return max((each.kv_held / each.kv_room for each in judges if each.kv_room), default=0.0)
 
     def caches(self, mode: Mode) -> list[Bound]:
         """What the caches of those hold who must speak in this mode: whichever of them gets a request."""

@@ -52,6 +52,11 @@ class Places:
         """How many are in line."""
         return len(self._line)
 
+    @property
+    def wait_seconds(self) -> float:
+        """That one who comes now, of a tenant that was not here yet, is estimated to wait."""
+        return 0.0 if self.held < self._places else self._wait(Flow())
+
     def check(self, flow: Flow, patience: float | None, count: int = 1) -> None:
         """Raises TooBusy where the line has no room for `count` more, or is too long for who can wait
         `patience` seconds."""

@@ -12,6 +12,7 @@ from itertools import count
 from ringroad.actors.errors import Unavailable
 from ringroad.actors.gateway.config import GatewayConfig
 from ringroad.actors.gateway.link import LinkLost, RouterLink
+from ringroad.actors.gateway.measures import Measures
 from ringroad.actors.gateway.peers import Peers
 from ringroad.actors.gateway.session import Session
 from ringroad.actors.gateway.transcript import Gap
@@ -24,10 +25,15 @@ class Routes:
     """`ended` is called with every session that has ended by what is done here."""
 
     def __init__(
-        self, config: GatewayConfig, link: RouterLink, peers: Peers, ended: Callable[[Session], None]
+        self,
+        config: GatewayConfig,
+        link: RouterLink,
+        peers: Peers,
+        measures: Measures,
+        ended: Callable[[Session], None],
     ) -> None:
-        self.committed_tokens = 0
         self._config = config
+        self._measures = measures
         self._link = link
         self._peers = peers
         self._ended = ended
@@ -41,6 +47,7 @@ class Routes:
 
     def begin(self, session: Session) -> None:
         """Has it generated: from where it stands, as soon as there is a router."""
+        self._measures.placed(session)
         if session.transcript.stopped:  # whoever had it before did not come to say so
             self.end(session, Finish.STOP)
         elif self._up:
@@ -59,7 +66,7 @@ class Routes:
         except Gap as error:
             self.end(session, Finish.ERROR, str(error))
             return session
-        self.committed_tokens += len(session.transcript) - before
+        self._measures.heard(session, before)
         if chunk.finish is not None:
             del self._routed[chunk.session]
             if chunk.finish is Finish.CANCELLED and session.cancelled is None:

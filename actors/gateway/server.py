@@ -35,6 +35,7 @@ from ringroad.actors.gateway.inference import InferenceServicer
 from ringroad.actors.gateway.keys import Scope
 from ringroad.actors.gateway.limits import grpc_options
 from ringroad.actors.gateway.link import LinkLost, RouterLink
+from ringroad.actors.gateway.metrics import Metrics
 from ringroad.actors.gateway.noledger import NoLedger
 from ringroad.actors.gateway.openai.door import OpenAi, errors
 from ringroad.actors.gateway.peers import Peers
@@ -44,7 +45,7 @@ from ringroad.actors.gateway.samples import MAX_SAMPLES
 from ringroad.actors.gateway.serving import handlers
 from ringroad.actors.gateway.sessions import Sessions
 from ringroad.actors.gateway.static import page_routes
-from ringroad.actors.gateway.web import Web
+from ringroad.actors.gateway.web import Web, watched
 from ringroad.actors.gateway.wire import Offer
 from ringroad.actors.grammars import Grammars
 from ringroad.actors.ledger.ledger import Ledger
@@ -103,7 +104,9 @@ class Gateway:
         self._admission = Admission(config)
         self._webs: dict[str, Web] = {}
         if config.admin_port is not None:
-            routes = Admin(self._peers).routes
+            known = None if isinstance(ledger, NoLedger) else ledger
+            told = version, pair.modes, config.max_sessions, self._sessions, self._peers, known
+            routes = Admin(self._peers, Metrics(*told)).routes
             self._webs["admin"] = Web(
                 routes,
                 config.admin_host,
@@ -120,7 +123,7 @@ class Gateway:
                 config.http_port,
                 most_bytes=config.max_message_bytes,
                 limits=config.limits,
-                middlewares=[errors],
+                middlewares=[errors, watched(self._sessions.measures.refused)],
                 tls=self._admission.tls(),
             )
         self._health = health.aio.HealthServicer()
@@ -143,10 +146,11 @@ class Gateway:
         config = self._config
         options = grpc_options(config.limits, config.max_message_bytes)
         self._server = grpc.aio.server(options=options)
+        keys, refused = self._admission.keys, self._sessions.measures.refused
         self._server.add_generic_rpc_handlers(
             (
-                handlers(_INFERENCE, self._inference, self._admission.keys, self._inference.SCOPES),
-                handlers(_CONTROL, self._control, self._admission.keys, self._control.SCOPES),
+                handlers(_INFERENCE, self._inference, keys, self._inference.SCOPES, refused),
+                handlers(_CONTROL, self._control, keys, self._control.SCOPES, refused),
             )
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -208,13 +212,14 @@ class Gateway:
             match await self._link.receive():
                 case Chunk() as chunk:
                     self._sessions.deliver(chunk)
-                case Roster(peers=peers):
-                    self._peers.roster = peers
+                case Roster() as roster:
+                    self._peers.told(roster)
+                    self._sessions.measures.mark()
                     self._sessions.found()
                     await self._announce()
 
     async def _without_router(self) -> None:
-        self._peers.roster = []
+        self._peers.lost()
         self._sessions.lost()
         await self._announce()
 

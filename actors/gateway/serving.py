@@ -17,10 +17,12 @@ from ringroad.actors.gateway.keys import Keys, Scope
 from ringroad.actors.gateway.parsing import parser
 from ringroad.actors.gateway.status import broken, status_of
 from ringroad.actors.gateway.tenants import ANYBODY, Tenant
+from ringroad.actors.tracing import called
 
 _log = logging.getLogger(__name__)
 _Context = grpc.aio.ServicerContext[Any, Any]
 _Method = Callable[[Any, _Context], Awaitable[Message | None]]
+Refused = Callable[[RingroadError], None]
 _RpcHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 _asking: ContextVar[Tenant] = ContextVar("asking", default=ANYBODY)
 
@@ -31,26 +33,32 @@ def asking() -> Tenant:
 
 
 def handlers(
-    service: ServiceDescriptor, servicer: object, keys: Keys, scopes: Mapping[str, Scope]
+    service: ServiceDescriptor,
+    servicer: object,
+    keys: Keys,
+    scopes: Mapping[str, Scope],
+    refused: Refused,
 ) -> grpc.GenericRpcHandler:
     """All methods of a service; `servicer` has a coroutine of the same name for each.
 
     scopes: what each method takes; one that is left out raises KeyError here, rather than be open.
+    refused: told every error that is answered.
     """
-    return _Door(
-        keys,
-        {
-            f"/{service.full_name}/{m.name}": (scopes[m.name], _handler(m, getattr(servicer, m.name)))
-            for m in service.methods
-        },
-    )
+    methods = {
+        f"/{service.full_name}/{m.name}": (scopes[m.name], _handler(m, getattr(servicer, m.name), refused))
+        for m in service.methods
+    }
+    return _Door(keys, refused, methods)
 
 
 class _Door(grpc.GenericRpcHandler):
     """Finds out who asks before a byte of what is asked is read."""
 
-    def __init__(self, keys: Keys, methods: Mapping[str, tuple[Scope, _RpcHandler]]) -> None:
+    def __init__(
+        self, keys: Keys, refused: Refused, methods: Mapping[str, tuple[Scope, _RpcHandler]]
+    ) -> None:
         self._keys = keys
+        self._refused = refused
         self._methods = methods
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "_RpcHandler | None":
@@ -58,10 +66,12 @@ class _Door(grpc.GenericRpcHandler):
         if (found := self._methods.get(handler_call_details.method)) is None:
             return None
         scope, handler = found
-        said = dict(handler_call_details.invocation_metadata or ()).get("authorization")
+        said = {k: v for k, v in handler_call_details.invocation_metadata or () if isinstance(v, str)}
+        called(said.get("traceparent", ""))
         try:
-            _asking.set(self._keys.tenant(said if isinstance(said, str) else None, scope))
+            _asking.set(self._keys.tenant(said.get("authorization"), scope))
         except RingroadError as error:
+            self._refused(error)
             return _refusal(status_of(error))
         return handler
 
@@ -73,26 +83,27 @@ def _refusal(status: grpc.Status) -> _RpcHandler:
     return grpc.stream_stream_rpc_method_handler(refuse)  # which reads no message unless asked for one
 
 
-def _handler(method: MethodDescriptor, call: _Method) -> _RpcHandler:
+def _handler(method: MethodDescriptor, call: _Method, refused: Refused) -> _RpcHandler:
     make = (
         grpc.unary_stream_rpc_method_handler
         if method.server_streaming
         else grpc.unary_unary_rpc_method_handler
     )
     return make(
-        _guarded(method.full_name, call),
+        _guarded(method.full_name, call, refused),
         request_deserializer=parser(GetMessageClass(method.input_type)),
         response_serializer=GetMessageClass(method.output_type).SerializeToString,
     )
 
 
-def _guarded(name: str, call: _Method) -> _Method:
+def _guarded(name: str, call: _Method, refused: Refused) -> _Method:
     async def guarded(request: Message | InvalidField, context: _Context) -> Message | None:
         try:
             if isinstance(request, InvalidField):
                 raise request
             return await call(request, context)
         except RingroadError as error:
+            refused(error)
             status = status_of(error)
         except grpc.aio.BaseError:  # the client has left, or the server is stopping: gRPC knows
             raise

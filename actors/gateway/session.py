@@ -12,6 +12,7 @@ from ringroad.actors.gateway.transcript import Transcript
 from ringroad.actors.ledger.ledger import Ending, Part, Record
 from ringroad.actors.messages import Chunk, Counts, Finish, Speaker, Submit
 from ringroad.actors.tokenizer import Tokenizer
+from ringroad.actors.tracing import below, current, place_of, tell, trace_id_of
 
 GATEWAY, ROUTER = "gateway", "router"
 
@@ -45,13 +46,23 @@ class Session:
         self.follower: asyncio.Task[None] | None = None  # another gateway generates it
         self._earlier = Counts()  # under names that it had before
         self._counts = Counts()  # under this one
-        self._received = time.monotonic()
+        self._told = Counts()  # of these, what `news` has given
+        self._span = current()  # of the call that asks for it
+        self._queue = below(self._span, "queue")
+        self._waits = True  # for a place
+        self.received = time.monotonic()
+        self.latest: float | None = None  # when tokens came last from a router
         self._first: float | None = None
 
     @property
     def request_id(self) -> str:
         """Its name here and in the ledger: `naming.name_of`."""
         return self.record.submit.session
+
+    @property
+    def trace_id(self) -> str:
+        """Of the call that asked for it; empty where that is not traced."""
+        return trace_id_of(self._span)
 
     @property
     def over(self) -> bool:
@@ -64,9 +75,27 @@ class Session:
         return msgspec.structs.replace(
             self.record.submit,
             session=name,
+            trace=place_of(self._span),
             committed=self.transcript.tokens.tolist(),
             speakers=list(self.transcript.speakers),
         )
+
+    def placed(self) -> float | None:
+        """It is generated from now on: seconds that it waited for that; None where it was before."""
+        if not self._waits:
+            return None
+        self._waits = False
+        if self._queue is not None:
+            self._queue.end()
+        return time.monotonic() - self.received
+
+    def news(self) -> tuple[int, int]:
+        """Guesses and consults since this was asked last."""
+        counts, told = self._counts, self._told
+        if counts is told:
+            return 0, 0
+        self._told = counts
+        return counts.drafted - told.drafted, counts.consults - told.consults
 
     def put(self, chunk: Chunk) -> None:
         """Takes in what was committed. Raises Gap."""
@@ -89,17 +118,21 @@ class Session:
         self.follower = None
         self.noted = 0  # the ledger is told of all of it again
         self._earlier = Counts(degraded=[GATEWAY])
+        tell(self._span, "failover", role=GATEWAY)
 
     def unnamed(self, lost: bool) -> None:
         """No router has it any more; `lost`: for the router is gone."""
         self._earlier = _sum(self._earlier, self._counts)
         if lost and ROUTER not in self._earlier.degraded:
             self._earlier = msgspec.structs.replace(self._earlier, degraded=[*self._earlier.degraded, ROUTER])
-        self._counts = Counts()
+        self._counts = self._told = Counts()
         self.name = ""
+        if lost:
+            tell(self._span, "failover", role=ROUTER)
 
     def end(self, finish: Finish, error: str = "") -> None:
         """Ends it, unless it has ended."""
+        self.placed()  # or will never be
         now, spoken = time.monotonic(), self.transcript.speakers
         if self.transcript.stops_at_the_end():
             finish, error = Finish.STOP, ""
@@ -110,7 +143,7 @@ class Session:
             large=spoken.count(Speaker.LARGE),
         )
         first = now if self._first is None else self._first
-        times = (first - self._received if spoken else 0.0, now - self._received)
+        times = (first - self.received if spoken else 0.0, now - self.received)
         self.transcript.end(Ending(finish, len(spoken), counts, error, *times))
 
 

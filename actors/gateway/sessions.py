@@ -8,6 +8,7 @@ from functools import partial
 from ringroad.actors.errors import RingroadError, TooBusy, Unavailable
 from ringroad.actors.gateway.config import GatewayConfig
 from ringroad.actors.gateway.link import RouterLink
+from ringroad.actors.gateway.measures import Measures
 from ringroad.actors.gateway.naming import Duplicate
 from ringroad.actors.gateway.peers import Peers
 from ringroad.actors.gateway.places import Places
@@ -27,7 +28,8 @@ class Sessions:
         self._config = config
         self._ledger = ledger
         self._places = Places(config.max_sessions, config.max_waiting, config.spare_sessions)
-        self._routes = Routes(config, link, peers, self._ended)
+        self.measures = Measures()
+        self._routes = Routes(config, link, peers, self.measures, self._ended)
         self._known: dict[str, Session] = {}  # by request id
         self._kept: dict[str, Session] = {}  # of these those that have ended, oldest first
         self._streams = 0
@@ -48,7 +50,17 @@ class Sessions:
     @property
     def committed_tokens(self) -> int:
         """Since the gateway started."""
-        return self._routes.committed_tokens
+        return self.measures.committed
+
+    @property
+    def streams(self) -> int:
+        """That are read."""
+        return self._streams
+
+    @property
+    def wait_seconds(self) -> float:
+        """That whoever comes now is estimated to wait for a place."""
+        return self._places.wait_seconds
 
     def find(self, request_id: str) -> Session | None:
         """The request of this name, if it is here."""
@@ -155,10 +167,13 @@ class Sessions:
             return
         self._note(session)
         session.transcript.fail(why)
+        if session.follower is None:
+            self.measures.ended(session)
         self._drop(session)
 
     def _ended(self, session: Session) -> None:
         self._note(session)
+        self.measures.ended(session)
         ending = session.transcript.ending
         if ending is None or ending.finish is Finish.ERROR:  # who asks for it again has it go on
             self._drop(session)

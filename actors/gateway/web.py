@@ -1,16 +1,33 @@
 """An HTTP server on the gateway's event loop."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ssl import SSLContext
 
 from aiohttp import web
-from aiohttp.typedefs import Middleware
+from aiohttp.typedefs import Handler, Middleware
 
+from ringroad.actors.errors import RingroadError
 from ringroad.actors.gateway.connection import Connection
 from ringroad.actors.gateway.limits import Limits
+from ringroad.actors.tracing import called
 
 _FLUSH_SECONDS = 1.0  # for last words to reach their clients
+
+
+def watched(refused: Callable[[RingroadError], None]) -> Middleware:
+    """Inside what makes answers of errors: `refused` is told them, and spans begin below the client's own."""
+
+    @web.middleware
+    async def watch(request: web.Request, handler: Handler) -> web.StreamResponse:
+        called(request.headers.get("traceparent", ""))
+        try:
+            return await handler(request)
+        except RingroadError as error:
+            refused(error)
+            raise
+
+    return watch
 
 
 class Web:

@@ -1,10 +1,12 @@
 """The head as a process apart: judges what drafters have seen, all sessions in hand in one call."""
 
 import logging
+import time
 from collections.abc import Sequence
 
 import torch
 
+from ringroad.actors.figures import RoleFigures
 from ringroad.actors.messages import Close, Hello, Message, Ruling, Seen, Welcome
 from ringroad.kernels.head import Head, together, unpack
 
@@ -21,6 +23,7 @@ class HeadRole:
         self._router = ""
         self._seen: list[Seen] = []
         self._rulings = 0
+        self._figures = RoleFigures()
 
     @property
     def busy(self) -> bool:
@@ -34,7 +37,7 @@ class HeadRole:
 
     def hello(self) -> Hello:
         """Who this is, and how much it has judged."""
-        return Hello(role="head", model=self._name, rulings=self._rulings)
+        return Hello(role="head", model=self._name, rulings=self._rulings, figures=self._figures)
 
     def receive(self, message: Message) -> None:
         """Takes in one message from the router."""
@@ -61,6 +64,7 @@ class HeadRole:
                 answers += self._judge([seen])
             except Exception:  # any: the session goes on without a head
                 log.exception("something seen could not be judged")
+                self._figures.failed += 1
                 answers.append(Ruling(seen.session, seen.epoch, seen.length, seen.first, []))
         self._seen.clear()
         return answers
@@ -69,9 +73,13 @@ class HeadRole:
     def _judge(self, seen: Sequence[Seen]) -> list[Message]:
         if not seen:
             return []
+        began = time.perf_counter()
         sights = [unpack(each.sight, each.tokens) for each in seen]
         doubts = iter(self._head.doubts(together(sights)).tolist())
-        self._rulings += sum(len(each.tokens) for each in seen)
+        rows = sum(len(each.tokens) for each in seen)
+        self._rulings += rows
+        self._figures.rows += rows
+        self._figures.steps.observe(time.perf_counter() - began)
         return [
             Ruling(each.session, each.epoch, each.length, each.first, [next(doubts) for _ in each.tokens])
             for each in seen

@@ -64,6 +64,14 @@ class Ledger(Protocol):
     def there(self) -> bool:
         """Whether it answered last."""
 
+    @property
+    def waiting(self) -> int:
+        """Requests of which it lacks something."""
+
+    @property
+    def given_up(self) -> int:
+        """Requests that ended while it was away and were too many to keep."""
+
     def begin(self, record: Record) -> None:
         """This gateway generates a request from now on. One that takes a request up commits what was known of
         it again, from 0 on: what is there already is not written twice."""

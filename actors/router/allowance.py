@@ -16,6 +16,7 @@ class Allowance:
 
     def __init__(self, config: RouterConfig, peers: Peers, running: Mapping[str, Running]) -> None:
         self._adapt = config.adapt
+        self._ahead = config.ahead
         self._budget = Budget(config.draft_tokens)
         self._peers = peers
         self._running = running
@@ -56,6 +57,16 @@ class Allowance:
         if running.begins and sum(self._running[other].begins for other in verifier.sessions) > 1:
             return 0  # of those that come together nobody knows yet how many they are
         return budget
+
+    def outcomes(self, name: str, running: Running, unread: int, now: float) -> int:
+        """How many outcomes of the coming verdict a drafter that reads so many tokens is to prepare for."""
+        drafter, verifier = self._peers.pair(running)
+        # What is not judged has no verdict; what needs no model takes no time.
+        if running.state.mode is not Mode.SPECULATIVE or not (verifier and drafter and drafter.hello.model):
+            return 0
+        if self._ahead == "auto" and drafter.shares(verifier):
+            return 0  # whoever works ahead there takes the verdict's time
+        return verifier.foresight.drafted(name, unread, now)
 
     def _asking(self, peer: Peer) -> int:
         """How many sessions ask a peer in every round."""

@@ -1,7 +1,7 @@
 """Whom the hub knows: peers and running sessions."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ringroad.actors.messages import Hello, Open, Sampling
@@ -47,13 +47,14 @@ class Running:
     sampling: Sampling
     at: dict[str, Address | None]
     pace: Pace | None = None  # where the budget is the router's to choose
+    trace: str = ""  # where the spans of its roles belong; empty: nobody traces it
     asked: float = 0.0  # when a role was asked last, in seconds on the caller's clock
     successors: list[list[int]] = field(default_factory=list)  # of the last verdict, for the drafter
     salt: bytes = b""  # of the `Submit`
 
     def opening(self, name: str, epoch: int) -> Open:
         """What a role is told first."""
-        return Open(name, epoch, self.sampling, self.state.limit, self.salt)
+        return Open(name, epoch, self.sampling, self.state.limit, self.salt, self.trace)
 
     @property
     def begins(self) -> bool:
@@ -64,10 +65,13 @@ class Running:
 class Peers(dict[Address, Peer]):
     """Those who are there."""
 
-    def __init__(self, router: str, ways: tuple[int, ...]) -> None:
-        """`router`: its name; `ways`: how many outcomes drafters may be asked to prepare for."""
+    def __init__(
+        self, router: str, ways: tuple[int, ...], lost: Callable[[str], None] = lambda _: None
+    ) -> None:
+        """`router`: its name; `ways`: how many outcomes drafters may be asked to prepare for; `lost`: told
+        the role of each that is lost."""
         super().__init__()
-        self._router, self._ways = router, ways
+        self._router, self._ways, self._lost = router, ways, lost
         self._meetings = 0
         self._meters: dict[tuple[str, ...], Meter] = {}  # by role, model and place
 
@@ -91,6 +95,7 @@ class Peers(dict[Address, Peer]):
         gone = [(address, self.pop(address)) for address in addresses if address in self]
         for _, peer in gone:
             log.warning("lost a %s with %d sessions", peer.hello.role, len(peer.sessions))
+            self._lost(peer.hello.role)
         # Sorted: the same whatever hashes are.
         return [(name, peer.hello.role, address) for address, peer in gone for name in sorted(peer.sessions)]
 

@@ -14,7 +14,6 @@ from ringroad.actors.messages import (
     Forgotten,
     Hello,
     Message,
-    Mode,
     Proposal,
     Roster,
     Ruling,
@@ -31,6 +30,7 @@ from ringroad.actors.router.members import Address, Peers, Running
 from ringroad.actors.router.opening import begin
 from ringroad.actors.router.rulings import Rulings
 from ringroad.actors.router.state import DRAFTER, HEAD, VERIFIER
+from ringroad.actors.router.watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -46,14 +46,16 @@ class Router:
         send: Send,
         name: str = "router",
         quantiles: Mapping[str, list[float]] | None = None,
+        replica: int = 0,
     ) -> None:
-        """`quantiles`: of the doubts of rules, as the head's card has them."""
+        """`quantiles`: of the doubts of rules, as the head's card has them. `replica`: which router it is."""
         self._quantiles = quantiles
         self._config = config
         self._send = send
         self._policy = config.policy.policy()
         self._until = config.until.policy() if config.until else None
-        self._peers = Peers(name, config.ways)
+        self._watch = Watch(replica)
+        self._peers = Peers(name, config.ways, self._watch.lost)
         self._gateways: dict[Address, float] = {}  # when each was last heard
         self._running: dict[str, Running] = {}
         self._now, self._leaving = 0.0, False  # the time of the message in hand
@@ -101,11 +103,13 @@ class Router:
 
     def roster(self) -> Roster:
         """Who is there."""
-        return Roster([peer.hello for peer in self._peers.values()], self._leaving)
+        figures = self._watch.figures([running.state for running in self._running.values()])
+        return Roster([peer.hello for peer in self._peers.values()], self._leaving, figures)
 
     def _tell_gateways(self) -> None:
+        roster = self.roster()
         for gateway in self._gateways:
-            self._send(gateway, self.roster())
+            self._send(gateway, roster)
 
     def _act(self, sender: Address, message: Message) -> None:
         now = self._now
@@ -145,6 +149,7 @@ class Router:
             self._send(address, Close(name))  # should it only have been silent
             self._running[name].at[role] = other = self._peers.least_busy(role)
             self._peers.give(name, other)
+            self._watch.moved(name, role, other is not None)
         for name, role, _ in left:
             if (running := self._running.get(name)) is not None:
                 idle = running.state.asked == role and self._waiting.pop(name, None) is not None
@@ -161,6 +166,7 @@ class Router:
         state = begin(submit, budget, self._policy, self._until, peers, self._quantiles, losses)
         running = Running(state, list(submit.prompt), len(submit.prompt), gateway, submit.sampling, at)
         running.pace, running.salt = self._allowance.pace(submit), submit.salt
+        running.trace = self._watch.begun(submit)
         self._running[name] = running
         for address in at.values():
             self._peers.give(name, address)
@@ -186,6 +192,7 @@ class Router:
             if isinstance(message, Verdict):
                 running.successors = message.successors
                 self._peers[sender].foresight.judged(message.session, len(message.path) + 1, self._now)
+            self._watch.answered(message.session, running.state, message)
             self._allowance.learn(running, self._peers[sender], message)
             self._allow(message.session, running)
             self._advance(message.session, message)
@@ -244,7 +251,8 @@ class Router:
                 self._tell(running, role, running.opening(name, epoch))
             case events.AskDraft(epoch, base, budget, until):
                 state, tokens = running.state, running.tokens[base:]
-                rest = running.successors, self._outcomes(name, running, len(tokens)), list(state.stops)
+                outcomes = self._allowance.outcomes(name, running, len(tokens), self._now)
+                rest = running.successors, outcomes, list(state.stops)
                 draft = Draft(name, epoch, base, tokens, budget, until, state.judged, *rest)
                 self._waiting[name] = self._rulings.drafted(draft, state.length)
             case events.AskVerdict(epoch, base, guesses, parents, trusted):
@@ -270,22 +278,13 @@ class Router:
         del self._running[name]
         self._waiting.pop(name, None)
         self._rulings.forget(name)
+        self._watch.ended(name, running.state, finish)
         offset = len(running.tokens) - running.prompt
         last = Chunk(name, offset, [], [], finish, running.state.counts, error)
         self._send(running.gateway, last)
         for address in filter(None, running.at.values()):
             self._peers[address].leave(name, self._now)
             self._send(address, Close(name))
-
-    def _outcomes(self, name: str, running: Running, unread: int) -> int:
-        """How many outcomes of the coming verdict a drafter that reads so many tokens is to prepare for."""
-        drafter, verifier = self._peers.pair(running)
-        # What is not judged has no verdict; what needs no model takes no time.
-        if running.state.mode is not Mode.SPECULATIVE or not (verifier and drafter and drafter.hello.model):
-            return 0
-        if self._config.ahead == "auto" and drafter.shares(verifier):
-            return 0  # whoever works ahead there takes the verdict's time
-        return verifier.foresight.drafted(name, unread, self._now)
 
     def _send_questions(self) -> None:
         """Those that wait for nobody."""

@@ -133,7 +133,7 @@ def test_closing_frees() -> None:
     engine.close("a")
     assert "a" not in engine
     assert "b" in engine
-    assert len(engine) == 2
+    assert len(engine._sessions) == 2
     assert engine.cached_tokens == 8
 
 

@@ -58,6 +58,8 @@ class MemoryLedger:
     def there(self) -> bool:
         return not self.away
 
+    waiting = given_up = 0
+
     def begin(self, record: Record) -> None:
         row = self._store.rows.setdefault(record.submit.session, Row(record, None))
         row.owner = self._name

@@ -3,12 +3,15 @@
 from collections import deque
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from ringroad.actors.messages import (
     Chunk,
     Consult,
     Hello,
     Message,
     Mode,
+    Roster,
     Sampling,
     Submit,
     Verdict,
@@ -50,6 +53,10 @@ class Hub:
     def take(self, address: bytes) -> list[Message]:
         """What was sent there since."""
         return [*self.sent.pop(address, ())]
+
+    def rosters(self) -> list[Message]:
+        """Likewise what the gateway was sent, without the figures in it."""
+        return [replace(m, figures=None) if isinstance(m, Roster) else m for m in self.take(GATE)]
 
     def submit(self, name: str = "s", mode: Mode = Mode.LARGE, max_tokens: int = 4, **more: int) -> None:
         self.hears(GATE, Submit(name, [1, 2, 3], max_tokens, mode, WARM, **more))  # type: ignore[arg-type]

@@ -64,7 +64,7 @@ def test_a_router_that_leaves_says_so_to_its_gateways() -> None:
     hub.hears(GATE, Hello("gateway"))
     hub.take(GATE)
     hub.router.leave()
-    assert hub.take(GATE) == [Roster([], leaving=True)]
+    assert hub.rosters() == [Roster([], leaving=True)]
 
 
 class Fake:

@@ -162,19 +162,19 @@ def test_silence_is_death() -> None:
     hub.router.tick(3.1)
     assert hub.take(b"judge-a") == [Close("s")]
     assert [type(m) for m in hub.take(b"judge-b")] == [Open, Consult]
-    roster = hub.take(GATE)[-1]
+    roster = hub.rosters()[-1]
     assert roster == Roster([Hello("verifier")])
 
 
 def test_gateways_hear_who_is_there() -> None:
     hub = Hub()
     hub.hears(GATE, Hello("gateway"))
-    assert hub.take(GATE) == [Roster([])]
+    assert hub.rosters() == [Roster([])]
     hub.hears(JUDGE, Hello("verifier", "m"))
-    assert hub.take(GATE) == [Roster([Hello("verifier", "m")])]
+    assert hub.rosters() == [Roster([Hello("verifier", "m")])]
     hub.hears(JUDGE, Hello("verifier", "m", sessions=4))
     hub.router.tick(0.0)
-    assert hub.take(GATE) == [Roster([Hello("verifier", "m", sessions=4)])]
+    assert hub.rosters() == [Roster([Hello("verifier", "m", sessions=4)])]
 
 
 @pytest.mark.parametrize("mode", [Mode.SMALL, Mode.ROUTED])

@@ -215,4 +215,4 @@ def test_sessions_are_closed_when_their_scripts_end() -> None:
     both = engines()
     for _ in play(both, [asking([Ask(prompt(5, i), i % 2), Ask(prompt(6, i), 1)]) for i in range(9)], 4):
         pass
-    assert [len(engine) for engine in both] == [0, 0]
+    assert [len(engine._sessions) for engine in both] == [0, 0]

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from ringroad.v1 import inference_pb2 as ringroad_dot_v1_dot_inference__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19ringroad/v1/control.proto\x12\x0bringroad.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bringroad/v1/inference.proto\"\x16\n\x14GetServerInfoRequest\"\xd5\x01\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12.\n\nstarted_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12 \n\x05roles\x18\x03 \x03(\x0b\x32\x11.ringroad.v1.Role\x12\'\n\x0c\x64\x65\x66\x61ult_mode\x18\x04 \x01(\x0e\x32\x11.ringroad.v1.Mode\x12 \n\x05modes\x18\x05 \x03(\x0e\x32\x11.ringroad.v1.Mode\x12\x0e\n\x06ledger\x18\x06 \x01(\t\"\xac\x01\n\x04Role\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\r\n\x05ready\x18\x03 \x01(\x08\x12\x10\n\x08sessions\x18\x04 \x01(\r\x12\x15\n\rcached_tokens\x18\x05 \x01(\x04\x12\x14\n\x0cmemory_bytes\x18\x06 \x01(\x04\x12\x13\n\x0bidle_tokens\x18\x07 \x01(\x04\x12\x13\n\x0b\x66ound_share\x18\x08 \x01(\x01\x12\x0f\n\x07rulings\x18\t \x01(\x04\"\x13\n\x11ListModelsRequest\"<\n\x12ListModelsResponse\x12&\n\x06models\x18\x01 \x03(\x0b\x32\x16.ringroad.v1.ModelPair\"c\n\tModelPair\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05large\x18\x02 \x01(\t\x12\r\n\x05small\x18\x03 \x01(\t\x12\x16\n\x0e\x63ontext_length\x18\x04 \x01(\r\x12\x12\n\nvocabulary\x18\x05 \x01(\r\"\x10\n\x0eGetLoadRequest\"_\n\x0fGetLoadResponse\x12\x0f\n\x07running\x18\x01 \x01(\r\x12\x0f\n\x07waiting\x18\x02 \x01(\r\x12\x10\n\x08\x63\x61pacity\x18\x03 \x01(\r\x12\x18\n\x10\x63ommitted_tokens\x18\x04 \x01(\x04\"\"\n\x0c\x41\x62ortRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\" \n\rAbortResponse\x12\x0f\n\x07\x61\x62orted\x18\x01 \x01(\x08\x32\xbd\x02\n\x0e\x43ontrolService\x12V\n\rGetServerInfo\x12!.ringroad.v1.GetServerInfoRequest\x1a\".ringroad.v1.GetServerInfoResponse\x12M\n\nListModels\x12\x1e.ringroad.v1.ListModelsRequest\x1a\x1f.ringroad.v1.ListModelsResponse\x12\x44\n\x07GetLoad\x12\x1b.ringroad.v1.GetLoadRequest\x1a\x1c.ringroad.v1.GetLoadResponse\x12>\n\x05\x41\x62ort\x12\x19.ringroad.v1.AbortRequest\x1a\x1a.ringroad.v1.AbortResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19ringroad/v1/control.proto\x12\x0bringroad.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bringroad/v1/inference.proto\"\x16\n\x14GetServerInfoRequest\"\xd5\x01\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12.\n\nstarted_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12 \n\x05roles\x18\x03 \x03(\x0b\x32\x11.ringroad.v1.Role\x12\'\n\x0c\x64\x65\x66\x61ult_mode\x18\x04 \x01(\x0e\x32\x11.ringroad.v1.Mode\x12 \n\x05modes\x18\x05 \x03(\x0e\x32\x11.ringroad.v1.Mode\x12\x0e\n\x06ledger\x18\x06 \x01(\t\"\xa5\x02\n\x04Role\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\r\n\x05ready\x18\x03 \x01(\x08\x12\x10\n\x08sessions\x18\x04 \x01(\r\x12\x15\n\rcached_tokens\x18\x05 \x01(\x04\x12\x14\n\x0cmemory_bytes\x18\x06 \x01(\x04\x12\x13\n\x0bidle_tokens\x18\x07 \x01(\x04\x12\x13\n\x0b\x66ound_share\x18\x08 \x01(\x01\x12\x0f\n\x07rulings\x18\t \x01(\x04\x12\x0f\n\x07replica\x18\n \x01(\r\x12\x16\n\x0ekv_held_tokens\x18\x0b \x01(\x04\x12\x16\n\x0ekv_room_tokens\x18\x0c \x01(\x04\x12\r\n\x05steps\x18\r \x01(\x04\x12\x14\n\x0cstep_seconds\x18\x0e \x01(\x01\x12\x11\n\tstep_rows\x18\x0f \x01(\x04\"\x13\n\x11ListModelsRequest\"<\n\x12ListModelsResponse\x12&\n\x06models\x18\x01 \x03(\x0b\x32\x16.ringroad.v1.ModelPair\"c\n\tModelPair\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05large\x18\x02 \x01(\t\x12\r\n\x05small\x18\x03 \x01(\t\x12\x16\n\x0e\x63ontext_length\x18\x04 \x01(\r\x12\x12\n\nvocabulary\x18\x05 \x01(\r\"\x10\n\x0eGetLoadRequest\"\x9a\x02\n\x0fGetLoadResponse\x12\x0f\n\x07running\x18\x01 \x01(\r\x12\x0f\n\x07waiting\x18\x02 \x01(\r\x12\x10\n\x08\x63\x61pacity\x18\x03 \x01(\r\x12\x18\n\x10\x63ommitted_tokens\x18\x04 \x01(\x04\x12\x1a\n\x12queue_wait_seconds\x18\x05 \x01(\x01\x12\x19\n\x11tokens_per_second\x18\x06 \x01(\x01\x12\x10\n\x08kv_share\x18\x07 \x01(\x01\x12\x17\n\x0f\x63onsult_backlog\x18\x08 \x01(\r\x12\x14\n\x0clarge_tokens\x18\t \x01(\x04\x12\x17\n\x0f\x61\x63\x63\x65pted_tokens\x18\n \x01(\x04\x12\x16\n\x0e\x64rafted_tokens\x18\x0b \x01(\x04\x12\x10\n\x08\x63onsults\x18\x0c \x01(\x04\"\"\n\x0c\x41\x62ortRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\" \n\rAbortResponse\x12\x0f\n\x07\x61\x62orted\x18\x01 \x01(\x08\x32\xbd\x02\n\x0e\x43ontrolService\x12V\n\rGetServerInfo\x12!.ringroad.v1.GetServerInfoRequest\x1a\".ringroad.v1.GetServerInfoResponse\x12M\n\nListModels\x12\x1e.ringroad.v1.ListModelsRequest\x1a\x1f.ringroad.v1.ListModelsResponse\x12\x44\n\x07GetLoad\x12\x1b.ringroad.v1.GetLoadRequest\x1a\x1c.ringroad.v1.GetLoadResponse\x12>\n\x05\x41\x62ort\x12\x19.ringroad.v1.AbortRequest\x1a\x1a.ringroad.v1.AbortResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,21 +38,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSERVERINFORESPONSE']._serialized_start=129
   _globals['_GETSERVERINFORESPONSE']._serialized_end=342
   _globals['_ROLE']._serialized_start=345
-  _globals['_ROLE']._serialized_end=517
-  _globals['_LISTMODELSREQUEST']._serialized_start=519
-  _globals['_LISTMODELSREQUEST']._serialized_end=538
-  _globals['_LISTMODELSRESPONSE']._serialized_start=540
-  _globals['_LISTMODELSRESPONSE']._serialized_end=600
-  _globals['_MODELPAIR']._serialized_start=602
-  _globals['_MODELPAIR']._serialized_end=701
-  _globals['_GETLOADREQUEST']._serialized_start=703
-  _globals['_GETLOADREQUEST']._serialized_end=719
-  _globals['_GETLOADRESPONSE']._serialized_start=721
-  _globals['_GETLOADRESPONSE']._serialized_end=816
-  _globals['_ABORTREQUEST']._serialized_start=818
-  _globals['_ABORTREQUEST']._serialized_end=852
-  _globals['_ABORTRESPONSE']._serialized_start=854
-  _globals['_ABORTRESPONSE']._serialized_end=886
-  _globals['_CONTROLSERVICE']._serialized_start=889
-  _globals['_CONTROLSERVICE']._serialized_end=1206
+  _globals['_ROLE']._serialized_end=638
+  _globals['_LISTMODELSREQUEST']._serialized_start=640
+  _globals['_LISTMODELSREQUEST']._serialized_end=659
+  _globals['_LISTMODELSRESPONSE']._serialized_start=661
+  _globals['_LISTMODELSRESPONSE']._serialized_end=721
+  _globals['_MODELPAIR']._serialized_start=723
+  _globals['_MODELPAIR']._serialized_end=822
+  _globals['_GETLOADREQUEST']._serialized_start=824
+  _globals['_GETLOADREQUEST']._serialized_end=840
+  _globals['_GETLOADRESPONSE']._serialized_start=843
+  _globals['_GETLOADRESPONSE']._serialized_end=1125
+  _globals['_ABORTREQUEST']._serialized_start=1127
+  _globals['_ABORTREQUEST']._serialized_end=1161
+  _globals['_ABORTRESPONSE']._serialized_start=1163
+  _globals['_ABORTRESPONSE']._serialized_end=1195
+  _globals['_CONTROLSERVICE']._serialized_start=1198
+  _globals['_CONTROLSERVICE']._serialized_end=1515
 # @@protoc_insertion_point(module_scope)

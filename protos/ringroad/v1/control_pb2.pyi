@@ -100,6 +100,12 @@ class Role(_message.Message):
     IDLE_TOKENS_FIELD_NUMBER: _builtins.int
     FOUND_SHARE_FIELD_NUMBER: _builtins.int
     RULINGS_FIELD_NUMBER: _builtins.int
+    REPLICA_FIELD_NUMBER: _builtins.int
+    KV_HELD_TOKENS_FIELD_NUMBER: _builtins.int
+    KV_ROOM_TOKENS_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    STEP_SECONDS_FIELD_NUMBER: _builtins.int
+    STEP_ROWS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"drafter", "verifier" or "head"."""
     model: _builtins.str
@@ -118,6 +124,18 @@ class Role(_message.Message):
     """Of all prompt tokens since it started, the share found in its key-value cache: 0 to 1."""
     rulings: _builtins.int
     """Tokens that a head has judged since it started."""
+    replica: _builtins.int
+    """Which of its role's processes it is, from 0 on; one that starts again has its number."""
+    kv_held_tokens: _builtins.int
+    """Room in its key-value cache that sessions hold, in tokens."""
+    kv_room_tokens: _builtins.int
+    """Room in the whole key-value cache, in tokens."""
+    steps: _builtins.int
+    """Forward passes since it started."""
+    step_seconds: _builtins.float
+    """Seconds that these took together."""
+    step_rows: _builtins.int
+    """New tokens in these."""
     def __init__(
         self,
         *,
@@ -130,10 +148,16 @@ class Role(_message.Message):
         idle_tokens: _builtins.int = ...,
         found_share: _builtins.float = ...,
         rulings: _builtins.int = ...,
+        replica: _builtins.int = ...,
+        kv_held_tokens: _builtins.int = ...,
+        kv_room_tokens: _builtins.int = ...,
+        steps: _builtins.int = ...,
+        step_seconds: _builtins.float = ...,
+        step_rows: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached_tokens", b"cached_tokens", "found_share", b"found_share", "idle_tokens", b"idle_tokens", "memory_bytes", b"memory_bytes", "model", b"model", "name", b"name", "ready", b"ready", "rulings", b"rulings", "sessions", b"sessions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached_tokens", b"cached_tokens", "found_share", b"found_share", "idle_tokens", b"idle_tokens", "kv_held_tokens", b"kv_held_tokens", "kv_room_tokens", b"kv_room_tokens", "memory_bytes", b"memory_bytes", "model", b"model", "name", b"name", "ready", b"ready", "replica", b"replica", "rulings", b"rulings", "sessions", b"sessions", "step_rows", b"step_rows", "step_seconds", b"step_seconds", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -245,6 +269,14 @@ class GetLoadResponse(_message.Message):
     WAITING_FIELD_NUMBER: _builtins.int
     CAPACITY_FIELD_NUMBER: _builtins.int
     COMMITTED_TOKENS_FIELD_NUMBER: _builtins.int
+    QUEUE_WAIT_SECONDS_FIELD_NUMBER: _builtins.int
+    TOKENS_PER_SECOND_FIELD_NUMBER: _builtins.int
+    KV_SHARE_FIELD_NUMBER: _builtins.int
+    CONSULT_BACKLOG_FIELD_NUMBER: _builtins.int
+    LARGE_TOKENS_FIELD_NUMBER: _builtins.int
+    ACCEPTED_TOKENS_FIELD_NUMBER: _builtins.int
+    DRAFTED_TOKENS_FIELD_NUMBER: _builtins.int
+    CONSULTS_FIELD_NUMBER: _builtins.int
     running: _builtins.int
     """Requests being generated."""
     waiting: _builtins.int
@@ -253,6 +285,22 @@ class GetLoadResponse(_message.Message):
     """How many may be generated at once."""
     committed_tokens: _builtins.int
     """Tokens committed since the gateway started."""
+    queue_wait_seconds: _builtins.float
+    """What a request that comes now is estimated to wait for a place, in seconds."""
+    tokens_per_second: _builtins.float
+    """Tokens committed a second, over the last ten."""
+    kv_share: _builtins.float
+    """Of the verifier whose key-value cache is fullest the share that sessions hold: 0 to 1."""
+    consult_backlog: _builtins.int
+    """Sessions at this gateway's router that wait for a verdict."""
+    large_tokens: _builtins.int
+    """Of the committed tokens, those that the large model spoke."""
+    accepted_tokens: _builtins.int
+    """Of the committed tokens, those that the small model guessed and the large one accepted."""
+    drafted_tokens: _builtins.int
+    """Tokens that drafters guessed since the gateway started."""
+    consults: _builtins.int
+    """Consults since the gateway started."""
     def __init__(
         self,
         *,
@@ -260,10 +308,18 @@ class GetLoadResponse(_message.Message):
         waiting: _builtins.int = ...,
         capacity: _builtins.int = ...,
         committed_tokens: _builtins.int = ...,
+        queue_wait_seconds: _builtins.float = ...,
+        tokens_per_second: _builtins.float = ...,
+        kv_share: _builtins.float = ...,
+        consult_backlog: _builtins.int = ...,
+        large_tokens: _builtins.int = ...,
+        accepted_tokens: _builtins.int = ...,
+        drafted_tokens: _builtins.int = ...,
+        consults: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "committed_tokens", b"committed_tokens", "running", b"running", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_tokens", b"accepted_tokens", "capacity", b"capacity", "committed_tokens", b"committed_tokens", "consult_backlog", b"consult_backlog", "consults", b"consults", "drafted_tokens", b"drafted_tokens", "kv_share", b"kv_share", "large_tokens", b"large_tokens", "queue_wait_seconds", b"queue_wait_seconds", "running", b"running", "tokens_per_second", b"tokens_per_second", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

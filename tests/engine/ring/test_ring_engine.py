@@ -166,7 +166,7 @@ def test_a_step_whose_answer_fails_is_kept_nowhere_and_the_ring_goes_on(
 
 
 def test_whatever_changes_an_engine_is_told() -> None:
-    reads = {"length", "whole", "longest", "awaited", "cached_tokens", "idle_tokens"}
+    reads = {"length", "whole", "longest", "awaited", "cached_tokens", "idle_tokens", "held_tokens"}
     acts = {name for name in vars(Engine) if not name.startswith("_")} - reads
     assert acts == {name for name in vars(FirstEngine) if not name.startswith("_")}
 
