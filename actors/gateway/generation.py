@@ -46,12 +46,9 @@ class Generation:
         Writes, not yields: so leaving cleans up at once.
         """
         with call():
-            await self._generate(request, caller)
-
-    async def _generate(self, request: inference_pb2.GenerateRequest, caller: Caller) -> None:
-        self._sessions.admit()
-        async with self._quotas.stream(caller.tenant):
-            await self._generate(request, caller)
+            self._sessions.admit()
+            async with self._quotas.stream(caller.tenant):
+                await self._generate(request, caller)
 
     async def _generate(self, request: inference_pb2.GenerateRequest, caller: Caller) -> None:
         patience, tenant = caller.patience(), caller.tenant
