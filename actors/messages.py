@@ -214,6 +214,7 @@ class Proposal(Message, frozen=True):
     # Of each guess the estimated probability that it is accepted, its ancestors included; empty: unknown.
     scores: list[float] = []
     logprobs: list[Logprob] = []  # of each guess, where the request asks and it may stay unjudged
+    held: int = 0  # the first so many stand behind the text that the drafter holds
 
 
 class Seen(Message, frozen=True):

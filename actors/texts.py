@@ -1,8 +1,16 @@
 """How a role follows a session's text from the differences the router sends."""
 
+from collections.abc import Sequence
+
 
 class Behind(Exception):
     """The router counts on more tokens than are held here: the session must be opened again."""
+
+
+def alike(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens two texts begin with in common."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, (mine, its) in pairs if mine != its), min(len(one), len(other)))
 
 
 def follow(text: list[int], base: int, tokens: list[int]) -> int:
@@ -12,7 +20,6 @@ def follow(text: list[int], base: int, tokens: list[int]) -> int:
     """
     if base > len(text):
         raise Behind
-    pairs = enumerate(zip(text[base:], tokens, strict=False), base)
-    agreed = next((at for at, (old, new) in pairs if old != new), min(len(text), base + len(tokens)))
+    agreed = base + alike(text[base:], tokens)
     text[base:] = tokens
     return agreed

@@ -18,6 +18,7 @@ from ringroad.actors.engine.engine import Engine, Outcome, Work
 from ringroad.actors.engine.schedule import FEWEST
 from ringroad.actors.engine.tenant import Task, Tenant
 from ringroad.actors.messages import Draft, Features, Hello, Logprob, Message, Open, Proposal, Seen
+from ringroad.actors.texts import alike
 
 
 class ModelDrafter(Tenant[Draft]):
@@ -93,7 +94,7 @@ class ModelDrafter(Tenant[Draft]):
         free.learn(ask.session, ask.successors)
         found = free.propose(ask.session, text, ask.budget) if ask.judged else NOTHING
         if ask.judged and (found.expected >= self._ways.enough or not self._ways.model):
-            return _proposal(task, found)
+            return self._proposal(task, found)
         self._free[ask.session] = found
         grower = self._growers[ask.session] = self._grower(ask)
         # What is not judged is the model's own word, which what is prepared need not be.
@@ -160,14 +161,14 @@ class ModelDrafter(Tenant[Draft]):
         draft, session = task.ask, task.ask.session
         grower = self._growers[session]
         if not draft.judged:
-            return _proposal(task, grower.tree, grower.features, grower.logprobs)
+            return self._proposal(task, grower.tree, grower.features, grower.logprobs)
         self._guessed[session] = task.length, grower.guesses, grower.second
         alone = self._ways.shape is None and not self._ways.second_choices
         own = grower.stem if alone else grower.tree
         tree = self._merged(draft, own)
         self._prepare(task, tree)
         same = list(tree.tokens) == list(own.tokens)
-        return _proposal(task, tree, grower.features if same else None)
+        return self._proposal(task, tree, grower.features if same else None)
 
     def _prepare(self, task: Task[Draft], tree: Tree) -> None:
         """Has what is likely to come after the verdict on a proposal read in idle time."""
@@ -203,20 +204,25 @@ class ModelDrafter(Tenant[Draft]):
                     self._hits.saw(SECOND, second[i] == spoken)
                 return  # what follows a wrong guess says nothing
 
-
-def _proposal(
-    task: Task[Draft], tree: Tree, features: Features | None = None, logprobs: Sequence[Logprob] = ()
-) -> Proposal:
-    draft = task.ask
-    return Proposal(
-        draft.session,
-        draft.epoch,
-        task.length,
-        list(tree.tokens),
-        [] if tree.is_chain else list(tree.parents),
-        features,
-        task.seconds,
-        task.took,
-        list(tree.scores),
-        list(logprobs),
-    )
+    def _proposal(
+        self,
+        task: Task[Draft],
+        tree: Tree,
+        features: Features | None = None,
+        logprobs: Sequence[Logprob] = (),
+    ) -> Proposal:
+        draft, guesses = task.ask, list(tree.tokens)
+        own = self._held[draft.session].text[task.length :]
+        return Proposal(
+            draft.session,
+            draft.epoch,
+            task.length,
+            guesses,
+            [] if tree.is_chain else list(tree.parents),
+            features,
+            task.seconds,
+            task.took,
+            list(tree.scores),
+            list(logprobs),
+            held=alike(guesses, own),
+        )

@@ -97,7 +97,8 @@ def _ask(state: State) -> Step:
         return replace(state, asked=DRAFTER), []  # until one is gained: nobody else may speak
     if state.dropped and not state.guesses:
         # A verdict always adds a token of its own, so the last one needs no guess.
-        state = replace(state, guesses=state.dropped[: min(PIECE, state.limit - state.length - 1)])
+        piece = state.dropped[: min(PIECE, state.limit - state.length - 1)]
+        state = replace(state, guesses=piece, held=len(piece))
     if state.guesses or not (room := state.room):
         return _ask_verifier(state)
     state, actions = _opened(state, DRAFTER)
@@ -122,7 +123,8 @@ def _proposed(state: State, proposal: Proposal) -> Step:
     state = replace(state, asked=None).counted(drafted=len(guesses))
     if state.judged:
         state = state.with_peer(DRAFTER, replace(state.drafter, has=state.length))
-        return _ask_verifier(replace(state, guesses=guesses, parents=tuple(proposal.parents)))
+        told = {"guesses": guesses, "parents": tuple(proposal.parents), "held": proposal.held}
+        return _ask_verifier(replace(state, **told))
     guesses = guesses[: _through(guesses, state.stops)]
     keep = len(guesses)
     doubted: list[int] = []
@@ -157,7 +159,7 @@ def _doubted(state: State, guesses: tuple[int, ...], doubted: list[int]) -> Stat
     spoken_for = doubted[-1] == len(guesses) - 1
     guesses = guesses[:-1] if spoken_for else guesses
     trusted = tuple(i for i in range(len(guesses)) if i not in doubted)
-    return replace(state, guesses=guesses, trusted=trusted, silent=not spoken_for)
+    return replace(state, guesses=guesses, held=len(guesses), trusted=trusted, silent=not spoken_for)
 
 
 def _fallen_back(state: State, proposal: Proposal, count: int) -> State:
@@ -181,10 +183,10 @@ def _judged(state: State, verdict: Verdict) -> Step:
     if state.scope is Scope.STEP:  # what comes after it is the small model's to say first
         spoken = spoken[: _through(spoken, state.stops)]
     count = len(spoken)
-    # A drafter that guessed a chain already holds the part of it that stays.
+    # A drafter may already hold a part of what stays.
     chain = verdict.path == list(range(len(stayed))) and not state.parents
     if state.guesses and state.drafter.has is not None:
-        has = state.length + (min(count, len(stayed)) if chain else 0)
+        has = state.length + (min(count, len(stayed), state.held) if chain else 0)
         state = state.with_peer(DRAFTER, replace(state.drafter, has=has))
     state = replace(
         state,
@@ -194,6 +196,7 @@ def _judged(state: State, verdict: Verdict) -> Step:
         parents=(),
         trusted=(),
         logprobs=(),
+        held=0,
         silent=False,
         dropped=state.dropped[count:] if state.dropped[:count] == spoken else (),
         verifier=replace(state.verifier, has=state.length + count),

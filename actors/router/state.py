@@ -38,6 +38,7 @@ class State(msgspec.Struct, frozen=True):
     parents: tuple[int, ...] = ()
     trusted: tuple[int, ...] = ()  # of the guesses those that stay in any case
     logprobs: tuple[Logprob, ...] = ()  # of the guesses, the small model's, where they are asked for
+    held: int = 0  # the first so many stand behind the text that the drafter holds
     silent: bool = False  # where all guesses stay, the next word is not the large model's
     handed: bool = False  # the large model has the word until the step or text ends
     dropped: tuple[int, ...] = ()  # what a draft that was not kept says from here on

@@ -174,7 +174,7 @@ class Script:
             parents = [-1, -1, 1, 1, 3][: ask.budget]
             depths = [len(reference.ancestors(parents, n)) - 1 for n in range(len(parents))]
             tokens = [large(start + depth) if (n + start) % 2 == 0 else 60 for n, depth in enumerate(depths)]
-            return Proposal("s", ask.epoch, start, tokens, parents)
+            return Proposal("s", ask.epoch, start, tokens, parents, held=len(tokens))
         tokens, margin = [], []
         for position in range(start, start + ask.budget):
             tokens.append(small(position))
@@ -187,7 +187,7 @@ class Script:
                 break
         self.held[DRAFTER].text += tokens
         seen = None if ask.until is None else Features(margin, [0.0] * len(tokens), margin)
-        return Proposal("s", ask.epoch, start, tokens, [], seen)
+        return Proposal("s", ask.epoch, start, tokens, [], seen, held=len(tokens))
 
     def _judge(self, ask: events.AskVerdict) -> Verdict:
         start = len(self.text)

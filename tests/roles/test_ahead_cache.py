@@ -51,24 +51,24 @@ def test_after_any_verdict_the_cache_is_a_serial_drafters(kind: Kind, outcomes: 
 
 
 def test_nothing_is_shared_that_is_not_committed() -> None:
-    """Whole blocks of guesses, prepared or not, are known to nobody; what was committed is."""
+    """Guesses, prepared or not, are known to nobody; what was committed is."""
     text = prompt(2 * BLOCK - 3)
     for outcomes in (SERIAL, AHEAD, MANY):
         role = drafter()
         asked(role, 0, text, outcomes, budget=16)
         idle(role)
         role.receive(Open("t", 0, WARM))
-        assert role._engine.adopt("t", [*text, *said(text, 16)]) == BLOCK
+        assert role._engine.adopt("t", [*text, *said(text, 16)]) == len(text)
         role.receive(Close("s"))
         role.receive(Open("t", 1, WARM))
-        assert role._engine.adopt("t", [*text, *said(text, 16)]) == BLOCK
+        assert role._engine.adopt("t", [*text, *said(text, 16)]) == len(text)
         assert role._engine.idle_tokens == 0
         role.receive(Open("s", 1, WARM))
         role.receive(Draft("s", 1, 0, [*text, *said(text, 16)], 1, judged=True))
         assert role.step()
         role.receive(Close("s"))
         role.receive(Open("t", 2, WARM))
-        assert role._engine.adopt("t", [*text, *said(text, 16)]) == 2 * BLOCK
+        assert role._engine.adopt("t", [*text, *said(text, 16)]) == len(text) + 15
 
 
 def test_without_room_what_is_prepared_goes_first_and_silently() -> None:
@@ -113,7 +113,7 @@ def test_a_question_goes_before_what_is_prepared() -> None:
     role = drafter()
     asked(role, 0, TEXT, AHEAD)
     idle(role, 1)
-    role.receive(Open("t", 0, WARM))
+    role.receive(Open("t", 0, WARM, salt=b"t" * 16))
     role.receive(Draft("t", 0, 0, TEXT, 3, judged=True))
     before = len(engine(role).rows)
     for _ in range(3):
