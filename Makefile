@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PROTOS := $(addprefix protos/ringroad/v1/,inference.proto control.proto kserve.proto)
 
-.PHONY: help setup demo test check format protos clean simulate simulate-mutations \
+.PHONY: help setup demo test check browser format protos clean simulate simulate-mutations \
 	bench bench-peers bench-peers-more bench-engine bench-speculation bench-against-peers bench-routing router chaos soak fuzz bench-gateway
 
 help:  ## this list
@@ -25,6 +25,9 @@ check: .venv/developer  ## format, lint, types, the repository's shape, generate
 	$(BIN)/pytest -q tests/test_layout.py
 	cd protos && ../$(BIN)/buf lint
 	tests/generated_is_current $(BIN)/python $(PROTOS)
+
+browser:  ## a headless Chromium from Debian's packages, for the tests of the page; needs root
+	apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium-headless-shell fonts-dejavu-core
 
 format: .venv/developer  ## rewrites the code as ruff would have it
 	$(BIN)/ruff check --fix .

@@ -163,6 +163,20 @@ async def test_what_a_model_says_is_text(looking: Any) -> None:
         assert dialogs == []
 
 
+async def test_the_browser_holds_the_page_to_its_policy(looking: Any) -> None:
+    async with looking() as look:
+        tried = "async (act) => { try { await act(); return 'done'; } catch (error) { return error.name; } }"
+        for act, fails in (
+            ("() => { document.body.innerHTML = '<b>'; }", "TypeError"),
+            ("() => fetch('http://127.0.0.1:1/')", "TypeError"),
+        ):
+            assert await look.page.evaluate(f"({tried})({act})") == fails, act
+        said = " ".join(look.wrongs)
+        assert "TrustedHTML" in said
+        assert "Content Security Policy" in said
+        look.wrongs.clear()
+
+
 async def test_errors_are_words(looking: Any) -> None:
     async with looking() as look:
         await look.ask("hi", **{"Most tokens": "1000"})
