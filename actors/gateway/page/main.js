@@ -64,17 +64,23 @@ async function runAll() {
   const focused = document.activeElement === field("run");
   settle();
   if (focused) field("stop").focus(); // a disabled button would swallow the keys
+  try {
+    await runColumns(running.signal);
+  } finally {
+    const stopping = document.activeElement === field("stop");
+    running = null;
+    settle();
+    if (stopping) field("run").focus();
+  }
+}
+
+async function runColumns(signal) {
   const { path, body } = asked(offer.model);
   const key = field("key").value;
-  const { signal } = running;
   for (const column of columns) column.wait();
   const one = (column) => runOne(column, path, { ...body, ringroad: column.asked }, key, signal);
   if (field("order").value === "together") await Promise.all(columns.map(one));
   else for (const column of columns) await one(column);
-  const stopping = document.activeElement === field("stop");
-  running = null;
-  settle();
-  if (stopping) field("run").focus();
 }
 
 async function runOne(column, path, body, key, signal) {
