@@ -27,9 +27,7 @@ class GatewayConfig(BaseModel):
     default_mode: Mode = Mode.SPECULATIVE
     default_max_tokens: PositiveInt = 512
     max_sessions: PositiveInt = 32  # generated at once
-    spare_sessions: NonNegativeInt = (
-        4  # and so many more, for tenants that hold less than their share of these
-    )
+    spare_sessions: NonNegativeInt = 4  # more, for tenants that hold less than their share of these
     max_waiting: NonNegativeInt = 64  # in line for a place
     max_message_bytes: PositiveInt = 4 * 1024 * 1024  # of one request, or one answer
     limits: Limits = Limits()  # of each connection

@@ -43,17 +43,18 @@ class Charge:
 
     def settle(self, answer: int) -> None:
         """The text has ended with so many tokens."""
-        self._correct(self._prompt + answer)
-        self._quotas.learn(self._tenant, answer)
+        if self._correct(self._prompt + answer):
+            self._quotas.learn(self._tenant, answer)
 
     def void(self) -> None:
         """It was not generated."""
         self._correct(0)
 
-    def _correct(self, took: int) -> None:
-        if self._charged is not None:
-            self._quotas.correct(self._tenant, took - self._charged)
-            self._charged = None
+    def _correct(self, took: int) -> bool:
+        charged, self._charged = self._charged, None
+        if charged is not None:
+            self._quotas.correct(self._tenant, took - charged)
+        return charged is not None
 
 
 class Quotas:

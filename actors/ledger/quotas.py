@@ -34,7 +34,10 @@ class SharedQuotas:
         """Likewise."""
         self._streams[tenant] = streams
         asked: list[str | int] = [self._me, streams, most, self._lease]
-        return bool(await self._enter([keys.streams(tenant)], asked))
+        granted = bool(await self._enter([keys.streams(tenant)], asked))
+        if not granted and self._streams[tenant] == streams:  # and no other has come or gone meanwhile
+            self._streams[tenant] = streams - 1
+        return granted
 
     def spend(self, tenant: str, tokens: int, a_minute: int) -> None:
         """As `Ledger` says it."""

@@ -17,48 +17,36 @@ class Slow:
 
     def __init__(self) -> None:
         self.waiting: list[tuple[int, Flow]] = []
-        self.counted: list[tuple[object, float]] = []  # a tenant, or a tenant and a priority
-        self.last: dict[object, object] = {}  # who left, by what it left: the line, or a tenant's part of it
+        self.counted: list[tuple[str, float]] = []
+        self.last = ""  # of the tenants that have left
 
-    def level(self, of: object) -> float:
-        return sum(cost for who, cost in self.counted if who == of)
+    def level(self, tenant: str) -> float:
+        return sum(cost for name, cost in self.counted if name == tenant)
 
     def joined(self, who: int, flow: Flow) -> None:
         tenants = {each.tenant for _, each in self.waiting}
-        priorities = {each.priority for _, each in self.waiting if each.tenant == flow.tenant}
-        self.lift("line", flow.tenant, tenants)
-        self.lift(flow.tenant, (flow.tenant, flow.priority), {(flow.tenant, each) for each in priorities})
+        if flow.tenant not in tenants:
+            floor = min(map(self.level, tenants)) if tenants else self.level(self.last)
+            self.counted.append((flow.tenant, max(0.0, floor - self.level(flow.tenant))))
         self.waiting.append((who, flow))
-
-    def lift(self, what: object, me: object, others: set) -> None:
-        if me in others:
-            return
-        floor = min(map(self.level, others)) if others else self.level(self.last.get(what))
-        self.counted.append((me, max(0.0, floor - self.level(me))))
 
     def left(self, who: int) -> None:
         (flow,) = (each for name, each in self.waiting if name == who)
         self.waiting = [each for each in self.waiting if each[0] != who]
-        tenants = {each.tenant for _, each in self.waiting}
-        if flow not in {each for _, each in self.waiting}:
-            self.last[flow.tenant] = (flow.tenant, flow.priority)
-        if flow.tenant not in tenants:
-            self.last["line"] = flow.tenant
+        if flow.tenant not in {each.tenant for _, each in self.waiting}:
+            self.last = flow.tenant
 
     def charged(self, flow: Flow, cost: float) -> None:
         self.counted.append((flow.tenant, cost / flow.weight / STEP**flow.priority))
-        self.counted.append(((flow.tenant, flow.priority), cost / STEP**flow.priority))
 
     def first(self) -> set[int]:
-        """All that may be next: tenants that are level are equally good, and so are priorities."""
+        """All that may be next: tenants that are level are equally good."""
         best = min(self.level(flow.tenant) for _, flow in self.waiting)
         found = set()
         for tenant in {flow.tenant for _, flow in self.waiting if self.level(flow.tenant) == best}:
             own = [each for each in self.waiting if each[1].tenant == tenant]
-            least = min(self.level((tenant, flow.priority)) for _, flow in own)
-            for priority in {flow.priority for _, flow in own}:
-                if self.level((tenant, priority)) == least:
-                    found.add(next(who for who, flow in own if flow.priority == priority))
+            most = max(flow.priority for _, flow in own)
+            found.add(next(who for who, flow in own if flow.priority == most))
         return found
 
 
@@ -180,20 +168,29 @@ def test_one_that_sends_more_gets_no_more() -> None:
     assert machine.served[few] / machine.served[many] == pytest.approx(1.0, abs=0.1)
 
 
-def test_weights_and_priorities_are_shares() -> None:
+def test_weights_are_shares_and_urgent_tokens_count_less() -> None:
     machine = Machine(4)
-    flows = [Flow("a"), Flow("b", 3.0), Flow("c", 1.0, 1), Flow("c", 1.0, 0)]
-    for _ in range(1500):
+    flows = [Flow("a"), Flow("b", 3.0), Flow("c", 1.0, 1), Flow("d", 1.0, -1)]
+    for _ in range(3000):
         for flow in flows:
             while machine.waiting(flow) < 5:
                 machine.ask(flow, 5, 10)
         machine.round()
-    # The level of each tenant is the same, and what is asked with more haste counts less in it.
-    total = machine.served[flows[0]]
-    assert machine.served[flows[1]] / total == pytest.approx(3.0, rel=0.05)
-    hasty, calm = (machine.served[flow] / total for flow in flows[2:])
-    assert hasty / STEP + calm == pytest.approx(1.0, rel=0.05)
-    assert hasty / calm == pytest.approx(STEP, rel=0.05)  # and the calm are not starved
+    shares = [machine.served[flow] / machine.served[flows[0]] for flow in flows]
+    assert shares == pytest.approx([1.0, 3.0, STEP, 1 / STEP], rel=0.1)  # nobody is starved
+
+
+def test_of_a_tenants_own_the_urgent_go_first_and_count_less() -> None:
+    machine = Machine(2)
+    calm, urgent, other = Flow("a"), Flow("a", 1.0, 1), Flow("b")
+    for now in range(1000):
+        for flow in (calm, other) if now % 50 else (calm, other, urgent):
+            while machine.waiting(flow) < 3:
+                machine.ask(flow, 5, 10)
+        machine.round()
+        assert now % 50 < 40 or not machine.waiting(urgent)
+    counted = machine.served[calm] + machine.served[urgent] / STEP
+    assert counted == pytest.approx(machine.served[other], rel=0.05)
 
 
 def test_who_was_away_has_saved_nothing() -> None:
@@ -221,7 +218,7 @@ def test_turns_count_others_up_to_their_share() -> None:
     assert line.turns(Flow("me")) == 2
     assert line.turns(Flow("me", 4.0)) == 1.25
     assert line.turns(Flow("me"), 20) == 30
-    assert line.turns(Flow("crowd", 1.0, 1)) == 1 + STEP**-1
+    assert line.turns(Flow("crowd", 1.0, 1)) == 1
     line.join(10, Flow("me"))
     assert line.turns(Flow("me")) == 4
 
