@@ -89,6 +89,7 @@ class Submit(Message, frozen=True):
     breaks: list[int] = []  # tokens that end a step, where the policy decides step by step
     committed: list[int] = []  # of the text, where another router began it: it goes on from there
     speakers: list[Speaker] = []  # of what is committed
+    at: dict[str, int] = {}  # by role, the replicas that had it there: they hold what they computed
     salt: bytes = b""  # only texts of the same salt share what was computed or learned of them
     trace: str = ""  # where its spans belong, as W3C's traceparent; empty: nobody traces it
 
@@ -126,6 +127,7 @@ class Chunk(Message, frozen=True):
     counts: Counts | None = None  # of the session so far, this included
     error: str = ""
     logprobs: list[Logprob] = []  # of each token, where the request asks and they are known
+    at: dict[str, int] = {}  # by role, the replicas that have the session
 
 
 class Roster(Message, frozen=True):

@@ -53,6 +53,7 @@ class Session:
         self.received = time.monotonic()
         self.latest: float | None = None  # when tokens came last from a router
         self._first: float | None = None
+        self._at: dict[str, int] = {}  # by role, the replicas that had it last
 
     @property
     def request_id(self) -> str:
@@ -78,6 +79,7 @@ class Session:
             trace=place_of(self._span),
             committed=self.transcript.tokens.tolist(),
             speakers=list(self.transcript.speakers),
+            at=self._at,
         )
 
     def placed(self) -> float | None:
@@ -101,6 +103,7 @@ class Session:
         """Takes in what was committed. Raises Gap."""
         if chunk.counts is not None:
             self._counts = chunk.counts
+        self._at = chunk.at or self._at
         if chunk.tokens and self._first is None:
             self._first = time.monotonic()
         self.transcript.put(chunk.offset, chunk.tokens, chunk.speakers, chunk.logprobs)

@@ -108,6 +108,18 @@ class Peers(dict[Address, Peer]):
         ]
         return min(there)[2] if there else None
 
+    def first(self, role: str, replica: int | None) -> Address | None:
+        """Whom a session goes to: to that replica where it is there and stays, else to the least busy."""
+        for address, peer in self.items():
+            hello = peer.hello
+            if (hello.role, hello.replica, hello.leaving) == (role, replica, False):
+                return address
+        return self.least_busy(role)
+
+    def replicas(self, running: Running) -> dict[str, int]:
+        """By role, those that have a session."""
+        return {role: self[address].hello.replica for role, address in running.at.items() if address in self}
+
     def better(self, address: Address, other: Address) -> bool:
         """Whether the one stays and the other leaves."""
         return self[other].hello.leaving and not self[address].hello.leaving

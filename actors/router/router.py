@@ -160,7 +160,7 @@ class Router:
         if name in self._running:
             self._send(gateway, Chunk(name, 0, [], [], Finish.ERROR, error="session exists"))
             return
-        at = {role: self._peers.least_busy(role) for role in (DRAFTER, VERIFIER)}
+        at = {role: self._peers.first(role, submit.at.get(role)) for role in (DRAFTER, VERIFIER)}
         peers = {role for role, address in at.items() if address is not None}
         budget, losses = self._config.draft_tokens, self._config.most_losses
         state = begin(submit, budget, self._policy, self._until, peers, self._quantiles, losses)
@@ -269,7 +269,8 @@ class Router:
                 offset = len(running.tokens) - running.prompt
                 running.tokens.extend(tokens)
                 said, counts = (list(tokens), list(speakers)), running.state.counts
-                chunk = Chunk(name, offset, *said, counts=counts, logprobs=list(logprobs))
+                at = self._peers.replicas(running)
+                chunk = Chunk(name, offset, *said, counts=counts, logprobs=list(logprobs), at=at)
                 self._send(running.gateway, chunk)
             case events.End(finish, error):
                 self._end(name, running, finish, error)

@@ -45,7 +45,12 @@ async def test_a_text_goes_on_with_the_next_router(serving: Any, helpers: Any) -
         first = await served.router.submitted()
         served.router.say(
             Chunk(
-                first.session, 0, [*b"abc"], [KEPT, TAKEN, LARGE], counts=Counts(5, 1, 2, 1, 1, ["head"], 4)
+                first.session,
+                0,
+                [*b"abc"],
+                [KEPT, TAKEN, LARGE],
+                counts=Counts(5, 1, 2, 1, 1, ["head"], 4),
+                at={"verifier": 1},
             )
         )
         assert (await call.read()).delta.text == "abc"
@@ -60,6 +65,7 @@ async def test_a_text_goes_on_with_the_next_router(serving: Any, helpers: Any) -
         assert second.session.startswith("r~")
         assert second.session != first.session
         assert (second.committed, second.speakers) == ([*b"abc"], [KEPT, TAKEN, LARGE])
+        assert (first.at, second.at) == ({}, {"verifier": 1})
         assert (second.prompt, second.sampling) == (first.prompt, first.sampling)
         served.router.end(first, 3, Finish.LENGTH, b"late")  # whoever was taken for dead
         served.router.say(Chunk(second.session, 0, [*b"abcd"], [KEPT, TAKEN, LARGE, TAKEN]))

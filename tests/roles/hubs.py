@@ -58,7 +58,7 @@ class Hub:
         """Likewise what the gateway was sent, without the figures in it."""
         return [replace(m, figures=None) if isinstance(m, Roster) else m for m in self.take(GATE)]
 
-    def submit(self, name: str = "s", mode: Mode = Mode.LARGE, max_tokens: int = 4, **more: int) -> None:
+    def submit(self, name: str = "s", mode: Mode = Mode.LARGE, max_tokens: int = 4, **more: object) -> None:
         self.hears(GATE, Submit(name, [1, 2, 3], max_tokens, mode, WARM, **more))  # type: ignore[arg-type]
 
     def chunks(self) -> list[Chunk]:

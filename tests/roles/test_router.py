@@ -87,7 +87,7 @@ def test_a_drafter_gets_what_it_lacks() -> None:
     hub.greet(DRAFT, JUDGE)
     hub.submit(mode=Mode.SPECULATIVE, max_tokens=9, draft_tokens=2)
     assert hub.take(DRAFT) == [Open("s", 0, WARM, 12), Draft("s", 0, 0, [1, 2, 3], 2, judged=True)]
-    hub.hears(DRAFT, Proposal("s", 0, 3, [4, 5], []))
+    hub.hears(DRAFT, Proposal("s", 0, 3, [4, 5], [], held=1))
     assert hub.take(JUDGE) == [Open("s", 0, WARM, 12), Consult("s", 0, 0, [1, 2, 3], [4, 5])]
     hub.hears(JUDGE, Verdict("s", 0, 3, [0], 8))
     assert hub.take(DRAFT) == [Draft("s", 0, 4, [8], 2, judged=True)]

@@ -63,3 +63,22 @@ def test_silence_of_all_is_one_loss() -> None:
     assert hub.router.tick(hub.now) == judges
     assert hub.chunks() == []
     assert len(hub.router) == 1
+
+
+def test_a_session_of_another_router_goes_to_those_who_had_it() -> None:
+    """They hold what they have computed of it. A new one goes to the least busy."""
+    hub, judges = Hub(), (b"judge-a", b"judge-b", b"judge-c")
+    for number, judge in enumerate(judges):
+        hub.hears(judge, Hello("verifier", replica=number))
+        hub.take(judge)
+    hub.submit("s", at={"verifier": 1})
+    assert [type(told) for told in hub.take(b"judge-b")] == [Open, Consult]
+    hub.submit("t", at={"verifier": 1, "drafter": 1})
+    (_, consult) = hub.take(b"judge-b")
+    hub.judge(b"judge-b", consult)
+    assert [chunk.at for chunk in hub.chunks()] == [{"verifier": 1}]
+    hub.hears(b"judge-c", Hello("verifier", replica=2, leaving=True))
+    hub.take(b"judge-c")
+    hub.submit("u", at={"verifier": 2})
+    hub.submit("v", at={"verifier": 7})
+    assert [told.session for told in hub.take(b"judge-a") if isinstance(told, Open)] == ["u", "v"]
