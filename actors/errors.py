@@ -1,5 +1,15 @@
 """What can be wrong with a request, by name: raised by rooms, turned into a status by the gateway."""
 
+import traceback
+
+
+def traced(error: BaseException | None) -> str:
+    """The kind of an error that nobody meant, and where it came from: what a log may say of it. Its own words
+    may quote a user's text."""
+    if error is None:
+        return "nothing"
+    return f"{type(error).__qualname__}\n{''.join(traceback.format_tb(error.__traceback__))}"
+
 
 class RingroadError(Exception):
     """Anything Ringroad raises on purpose."""

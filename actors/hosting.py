@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from ringroad.actors.channel.hub import Hub
 from ringroad.actors.channel.spoke import Spoke
+from ringroad.actors.errors import traced
 from ringroad.actors.role import Role
 from ringroad.actors.router.config import RouterConfig
 from ringroad.actors.router.router import Router
@@ -63,8 +64,8 @@ def run_role(role: Role, spoke: Spoke, stop: threading.Event, grace_seconds: flo
             answers = shared.step()
         except RingBroken:
             raise
-        except Exception:  # the outer edge: one bad session must not end the others
-            log.exception("a step failed")
+        except Exception as error:  # noqa: BLE001 - the edge: one bad session must not end the others
+            log.error("a step failed with %s", traced(error))
             answers = shared.rescue()
         for router, told in answers.items():
             spoke.send(router, told)

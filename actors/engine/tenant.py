@@ -10,6 +10,7 @@ from msgspec import structs
 from ringroad.actors.engine.engine import Engine, Outcome, Work
 from ringroad.actors.engine.pool import BLOCK
 from ringroad.actors.engine.schedule import Schedule
+from ringroad.actors.errors import traced
 from ringroad.actors.figures import RoleFigures
 from ringroad.actors.messages import (
     Close,
@@ -132,8 +133,8 @@ class Tenant(Generic[Ask]):
                 answers += self._compute([task])
             except RingBroken:
                 raise  # no session is at fault, and none can go on here
-            except Exception as error:  # any: the session is given up for it
-                log.exception("a session is given up")
+            except Exception as error:  # noqa: BLE001 - any: the session is given up for it
+                log.error("a session is given up for %s", traced(error))
                 answers.append(Failed(task.ask.session, task.ask.epoch, f"{type(error).__name__} in a step"))
                 self._drop(task.ask.session)
                 self._figures.failed += 1

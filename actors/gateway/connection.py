@@ -2,12 +2,12 @@
 
 import asyncio
 import logging
-import traceback
 from typing import Any
 
 from aiohttp import StreamReader, web
 from aiohttp.web_protocol import RequestHandler
 
+from ringroad.actors.errors import traced
 from ringroad.actors.gateway.limits import Limits
 
 _log = logging.getLogger(__name__)
@@ -69,8 +69,7 @@ class Connection(RequestHandler):
         """Without the exception's own words: they may quote a user's text."""
         error = kw.get("exc_info")
         if not isinstance(error, web.HTTPException):  # of a body that nobody reads to its end
-            where = "".join(traceback.format_tb(error.__traceback__)) if isinstance(error, Exception) else ""
-            _log.error("a request failed with %s\n%s", type(error).__qualname__, where)
+            _log.error("a request failed with %s", traced(error))
 
     @property
     def _expecting(self) -> bool:

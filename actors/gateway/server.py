@@ -26,6 +26,7 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from ringroad.actors.errors import traced
 from ringroad.actors.gateway.admin import PROBES, Admin
 from ringroad.actors.gateway.admission import Admission
 from ringroad.actors.gateway.config import GatewayConfig, Pair, Policies
@@ -232,4 +233,4 @@ class Gateway:
 
 def _report(listener: asyncio.Task[None]) -> None:
     if not listener.cancelled():
-        _log.critical("the gateway no longer hears its router", exc_info=listener.exception())
+        _log.critical("the gateway no longer hears its router: %s", traced(listener.exception()))

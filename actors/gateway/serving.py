@@ -1,7 +1,6 @@
 """Servicers as gRPC handlers: the outermost edge, where what a method raises becomes a status."""
 
 import logging
-import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, TypeAlias
@@ -12,7 +11,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from ringroad.actors.errors import InvalidField, RingroadError
+from ringroad.actors.errors import InvalidField, RingroadError, traced
 from ringroad.actors.gateway.keys import Keys, Scope
 from ringroad.actors.gateway.parsing import parser
 from ringroad.actors.gateway.status import broken, status_of
@@ -108,9 +107,7 @@ def _guarded(name: str, call: _Method, refused: Refused) -> _Method:
         except grpc.aio.BaseError:  # the client has left, or the server is stopping: gRPC knows
             raise
         except Exception as error:  # noqa: BLE001 - the edge
-            # Without the exception's own words: they may quote a user's text.
-            where = "".join(traceback.format_tb(error.__traceback__))
-            _log.error("%s failed with %s\n%s", name, type(error).__qualname__, where)
+            _log.error("%s failed with %s", name, traced(error))
             status = broken()
         return await context.abort_with_status(status)
 

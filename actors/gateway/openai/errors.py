@@ -2,13 +2,12 @@
 
 import logging
 import math
-import traceback
 from typing import Any, NamedTuple
 
 import msgspec
 from aiohttp import web
 
-from ringroad.actors.errors import InvalidField, QuotaExceeded, RingroadError, TooBusy, Unavailable
+from ringroad.actors.errors import InvalidField, QuotaExceeded, RingroadError, TooBusy, Unavailable, traced
 from ringroad.actors.gateway.keys import Forbidden, Unauthenticated
 from ringroad.actors.gateway.naming import Duplicate, Unknown
 from ringroad.actors.gateway.openai.asking import Unsupported
@@ -77,8 +76,7 @@ def failure_of(error: Exception) -> Failure:
         case web.HTTPException():
             return Failure(error.status, "invalid_request_error", error.reason.lower())
         case _:
-            where = "".join(traceback.format_tb(error.__traceback__))
-            _log.error("a request failed with %s\n%s", type(error).__qualname__, where)
+            _log.error("a request failed with %s", traced(error))
             return _server_error(500, "internal error", "internal_error")
 
 
