@@ -59,13 +59,15 @@ def up(
     from ringroad.cluster.models import ModelError
 
     try:
-        loaded = load_config(config)
-        target = daemon.targets_of(loaded.gateway)
+        gateway = load_config(config).gateway
+        target, http = daemon.targets_of(gateway), daemon.http_of(gateway)
         if detach:
-            if loaded.gateway.tls is not None and not Access.found().secure:
+            if gateway.tls is not None and not Access.found().secure:
                 _fail(2, "gateway.tls: RINGROAD_TLS_CA must say whom to believe, to see whether it serves")
             daemon.start(config, target, Console(stderr=True))
             typer.echo(target)
+            if http:
+                typer.echo(f"OpenAI's API: {http}", err=True)
             return
         with daemon.recorded(target):
             from ringroad.cluster import launch

@@ -74,6 +74,14 @@ def targets_of(gateway: GatewayConfig) -> str:
     return ",".join(target_of(gateway.host, port) for port in gateway.ports)
 
 
+def http_of(gateway: GatewayConfig) -> str:
+    """Where OpenAI's clients on this machine reach it; empty where they cannot, or only the system knows."""
+    if not gateway.http_port:
+        return ""
+    scheme = "http" if gateway.tls is None else "https"
+    return f"{scheme}://{target_of(gateway.host, gateway.http_port)}/v1"
+
+
 def find() -> Running | None:
     """The running cluster, if there is one."""
     try:

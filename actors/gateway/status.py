@@ -13,7 +13,7 @@ from ringroad.actors.gateway.keys import Forbidden, Unauthenticated
 from ringroad.actors.gateway.naming import Duplicate, Unknown
 
 _MOST_CHARACTERS = 300  # more would not fit into the trailing metadata; errors may quote requests
-_UNAVAILABLE_RETRY_SECONDS = 1.0  # about what a lost verifier takes to come back
+UNAVAILABLE_RETRY_SECONDS = 1.0  # about what a lost verifier takes to come back
 
 
 def status_of(error: RingroadError) -> grpc.Status:
@@ -32,7 +32,7 @@ def status_of(error: RingroadError) -> grpc.Status:
             failure = error_details_pb2.QuotaFailure(violations=[violation])
             return _status(code_pb2.RESOURCE_EXHAUSTED, str(error), failure, _retry_in(seconds))
         case Unavailable():
-            return _status(code_pb2.UNAVAILABLE, str(error), _retry_in(_UNAVAILABLE_RETRY_SECONDS))
+            return _status(code_pb2.UNAVAILABLE, str(error), _retry_in(UNAVAILABLE_RETRY_SECONDS))
         case Unauthenticated():
             return _status(code_pb2.UNAUTHENTICATED, str(error))
         case Forbidden():

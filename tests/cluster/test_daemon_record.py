@@ -5,11 +5,13 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from typer.testing import CliRunner, Result
 
+from ringroad.actors.gateway.config import GatewayConfig
 from ringroad.cluster import daemon
 from ringroad.cluster.cli import main
 from tests.cluster.fakes import NOBODY, FakeGateway
@@ -19,6 +21,28 @@ from tests.cluster.fakes import NOBODY, FakeGateway
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("RINGROAD_STATE", str(tmp_path / "state"))
     return tmp_path / "state"
+
+
+@pytest.mark.parametrize(
+    ("settings", "where"),
+    [
+        ({}, ""),
+        ({"http_port": 0}, ""),
+        ({"http_port": 8080}, "http://127.0.0.1:8080/v1"),
+        ({"http_port": 8080, "host": "::"}, "http://[::1]:8080/v1"),
+    ],
+)
+def test_openais_api_is_found_where_clients_reach_it(settings: dict[str, Any], where: str) -> None:
+    assert daemon.http_of(GatewayConfig(**settings)) == where
+
+
+def test_up_tells_where_openais_api_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "cluster.toml"
+    config.write_text("[gateway]\nhttp_port = 8080\n")
+    monkeypatch.setattr(daemon, "start", lambda *_: None)
+    done = CliRunner().invoke(main, ["up", "--detach", "--config", str(config)])
+    assert done.stdout == "127.0.0.1:50051\n"
+    assert done.stderr == "OpenAI's API: http://127.0.0.1:8080/v1\n"
 
 
 @pytest.fixture

@@ -34,6 +34,7 @@ class Cluster:
     """A running cluster."""
 
     target: str
+    http: str  # of OpenAI's API, at the first gateway
     family: Family
 
     def replica(self, deployment: str) -> psutil.Process:
@@ -84,20 +85,21 @@ def running(
 ) -> Iterator[Cluster]:
     """A cluster of its own state folder and ports, with `more` in its configuration; checks that it leaves no
     process behind."""
-    port = _free(gateways)
+    port = _free(2 * gateways)
     config = folder / "cluster.toml"
     config.write_text(
-        f'name = "test"\n[gateway]\nport = {port}\nreplicas = {gateways}\n'
+        f'name = "test"\n[gateway]\nport = {port}\nhttp_port = {port + gateways}\nreplicas = {gateways}\n'
         f'[drafter]\nmodel = "{small}"\nweights = "int4"\n'
         f'[verifier]\nmodel = "{large}"\nweights = "{weights}"\n{more}'
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RINGROAD_STATE", str(folder / "state"))
-        target = daemon.targets_of(load_config(config).gateway)
+        gateway = load_config(config).gateway
+        target, http = daemon.targets_of(gateway), daemon.http_of(gateway)
         process = daemon.start(config, target, Console(file=io.StringIO()))
         family = Family(psutil.Process(process.pid))
         try:
-            yield Cluster(target, family)
+            yield Cluster(target, http, family)
         finally:
             everyone = family.alive()
             daemon.stop()

@@ -5,10 +5,12 @@ import ipaddress
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import grpc
 import psutil
 import pytest
+from openai import OpenAI
 
 from ringroad.cluster.client import CallFailed, Client, Delta, user
 from tests.e2e.clusters import Cluster, running
@@ -35,6 +37,31 @@ def test_speculative_text_is_large_text(cluster: Cluster, temperature: float) ->
     assert set(large.speakers) == {"LARGE"}
     assert set(speculative.speakers) == {"LARGE", "SMALL_ACCEPTED"}
     assert speculative.usage.consults < large.usage.consults == len(large.ids)
+
+
+def test_openais_client_reads_the_same_text(cluster: Cluster) -> None:
+    text = cluster.generate(
+        PROMPT, mode="speculative", seed=3, temperature=0.8, max_tokens=40, draft_tokens=4
+    )
+    asked: Any = {
+        "model": "test",
+        "messages": [{"role": "user", "content": PROMPT}],
+        "seed": 3,
+        "temperature": 0.8,
+        "max_tokens": 40,
+        "extra_body": {"ringroad": {"mode": "speculative", "speculation": {"draft_tokens": 4}}},
+    }
+    with OpenAI(base_url=cluster.http, api_key="none") as client:
+        choice = client.chat.completions.create(**asked).choices[0]
+        chunks = list(client.chat.completions.create(**asked, stream=True))
+    told: list[Any] = [chunk.choices[0].to_dict().get("ringroad", {}) for chunk in chunks]
+    ids = [token for part in told for token in part.get("token_ids", [])]
+    speakers = {speaker for part in told for speaker in part.get("speakers", [])}
+    assert choice.message.content == text.text
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == text.text
+    whole: Any = choice.to_dict()["ringroad"]
+    assert ids == whole["token_ids"] == text.ids
+    assert speakers == {"large", "small_accepted"}
 
 
 def test_the_seed_makes_the_text(cluster: Cluster) -> None:

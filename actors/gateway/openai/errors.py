@@ -4,18 +4,27 @@ import logging
 import math
 from typing import Any, NamedTuple
 
+import grpc
 import msgspec
 from aiohttp import web
 
-from ringroad.actors.errors import InvalidField, QuotaExceeded, RingroadError, TooBusy, Unavailable, traced
-from ringroad.actors.gateway.keys import Forbidden, Unauthenticated
-from ringroad.actors.gateway.naming import Duplicate, Unknown
+from ringroad.actors.errors import InvalidField, RingroadError, Unavailable, traced
 from ringroad.actors.gateway.openai.asking import Unsupported
 from ringroad.actors.gateway.openai.filling import UnknownParameter
+from ringroad.actors.gateway.status import UNAVAILABLE_RETRY_SECONDS, status_of
 
 _log = logging.getLogger(__name__)
-_UNAVAILABLE_RETRY_SECONDS = 1.0  # about what a lost verifier takes to come back
-_MOST_CHARACTERS = 300  # errors may quote requests
+_REQUEST, _SERVER = "invalid_request_error", "server_error"
+# What gRPC's clients are told, told to OpenAI's: status, type and code.
+_STATUSES = {
+    grpc.StatusCode.INVALID_ARGUMENT: (400, _REQUEST, "invalid_value"),
+    grpc.StatusCode.UNAUTHENTICATED: (401, _REQUEST, "invalid_api_key"),
+    grpc.StatusCode.PERMISSION_DENIED: (403, _REQUEST, "insufficient_permissions"),
+    grpc.StatusCode.NOT_FOUND: (404, _REQUEST, "not_found"),
+    grpc.StatusCode.ALREADY_EXISTS: (409, _REQUEST, "already_exists"),
+    grpc.StatusCode.RESOURCE_EXHAUSTED: (429, "rate_limit_error", "rate_limit_exceeded"),
+    grpc.StatusCode.UNAVAILABLE: (503, _SERVER, "unavailable"),
+}
 
 
 class Cancelled(RingroadError):
@@ -34,9 +43,8 @@ class Failure(NamedTuple):
 
     def body(self) -> dict[str, Any]:
         """OpenAI's error object."""
-        text = self.message
-        clipped = text if len(text) <= _MOST_CHARACTERS else text[:_MOST_CHARACTERS] + "…"
-        return {"error": {"message": clipped, "type": self.kind, "param": self.param, "code": self.code}}
+        said = {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}
+        return {"error": said}
 
     def response(self) -> web.Response:
         """As HTTP says it."""
@@ -51,40 +59,39 @@ class Failure(NamedTuple):
 def failure_of(error: Exception) -> Failure:
     """What an error means to a client. Of one that nobody meant the words are neither logged nor told."""
     match error:
-        case InvalidField(field="model", problem=problem):
-            return Failure(404, "invalid_request_error", f"model: {problem}", "model", "model_not_found")
-        case InvalidField(field=field):
-            return Failure(400, "invalid_request_error", str(error), field, _code(error))
-        case Unauthenticated():
-            return Failure(401, "invalid_request_error", str(error), code="invalid_api_key")
-        case Forbidden():
-            return Failure(403, "invalid_request_error", str(error), code="insufficient_permissions")
-        case TooBusy(retry_seconds=seconds) | QuotaExceeded(retry_seconds=seconds):
-            return Failure(
-                429, "rate_limit_error", str(error), code="rate_limit_exceeded", retry_seconds=seconds
-            )
-        case Unavailable():
-            return _server_error(503, str(error), "unavailable", _UNAVAILABLE_RETRY_SECONDS)
-        case Duplicate():
-            return _server_error(409, str(error), "already_exists")
-        case Unknown():
-            return Failure(404, "invalid_request_error", str(error), code="not_found")
         case Cancelled():
-            return _server_error(499, str(error), "cancelled")
+            return Failure(499, _SERVER, str(error), code="cancelled")
+        case RingroadError():
+            return _meant(error)
         case TimeoutError():
-            return _server_error(504, "timeout_seconds have passed", "deadline_exceeded")
+            return Failure(504, _SERVER, "timeout_seconds have passed", code="deadline_exceeded")
         case web.HTTPException():
-            return Failure(error.status, "invalid_request_error", error.reason.lower())
+            return Failure(error.status, _REQUEST, error.reason.lower())
         case _:
-            _log.error("a request failed with %s", traced(error))
-            return _server_error(500, "internal error", "internal_error")
+            return _broken(error)
 
 
-def _server_error(status: int, message: str, code: str, retry_seconds: float | None = None) -> Failure:
-    return Failure(status, "server_error", message, code=code, retry_seconds=retry_seconds)
+def _meant(error: RingroadError) -> Failure:
+    status = status_of(error)
+    if status.code not in _STATUSES:
+        return _broken(error)
+    number, kind, code = _STATUSES[status.code]
+    retry_seconds = UNAVAILABLE_RETRY_SECONDS if isinstance(error, Unavailable) else None
+    failure = Failure(
+        number, kind, status.details, code=code, retry_seconds=getattr(error, "retry_seconds", retry_seconds)
+    )
+    match error:
+        case InvalidField(field="model"):
+            return failure._replace(status=404, param="model", code="model_not_found")
+        case UnknownParameter(field=field):
+            return failure._replace(param=field, code="unknown_parameter")
+        case Unsupported(field=field):
+            return failure._replace(param=field, code="unsupported_parameter")
+        case InvalidField(field=field):
+            return failure._replace(param=field)
+    return failure
 
 
-def _code(error: InvalidField) -> str:
-    if isinstance(error, UnknownParameter):
-        return "unknown_parameter"
-    return "unsupported_parameter" if isinstance(error, Unsupported) else "invalid_value"
+def _broken(error: Exception) -> Failure:
+    _log.error("a request failed with %s", traced(error))
+    return Failure(500, _SERVER, "internal error", code="internal_error")

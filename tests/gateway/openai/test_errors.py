@@ -6,11 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import grpc
 import openai
 import pytest
 
+from ringroad.actors.errors import RingroadError
 from ringroad.actors.gateway.generation import Generation
 from ringroad.actors.gateway.keys import Scope, new
+from ringroad.actors.gateway.openai.errors import Cancelled, failure_of
+from ringroad.actors.gateway.status import status_of
 from ringroad.actors.messages import Cancel, Finish
 from ringroad.v1 import control_pb2
 from tests.gateway.keyring import entry, ring
@@ -98,6 +102,37 @@ async def test_too_many_are_429_with_a_time(serving: Any) -> None:
         assert int(refused.value.response.headers["retry-after-ms"]) >= 1000
         served.router.end(submit, 0, Finish.LENGTH, b"a")
         assert (await first).choices[0].message.content == "a"
+
+
+async def test_a_tenant_past_its_limits_is_429_with_a_time(serving: Any, tmp_path: Path) -> None:
+    path = tmp_path / "keys.toml"
+    (key,) = ring(path, ["acme"], "[tenants.acme]\nmax_streams = 1\n")
+    async with serving(http_port=0, keys_file=path, key=key) as served, client(served, key) as ask:
+        first = asyncio.create_task(completing(ask))
+        submit = await served.router.submitted()
+        with pytest.raises(openai.RateLimitError, match="max_streams") as refused:
+            await completing(ask, stream=True)
+        assert int(refused.value.response.headers["retry-after"]) >= 1
+        served.router.end(submit, 0, Finish.LENGTH, b"a")
+        assert (await first).choices[0].message.content == "a"
+
+
+def test_every_error_that_grpc_has_a_status_for_has_one_here() -> None:
+    codes = set()
+    for kind in every(RingroadError):
+        error = kind.__new__(kind)
+        error.__dict__.update(field="x", problem="x", retry_seconds=2, tenant="x", quota="x")
+        status, failure = status_of(error), failure_of(error)
+        internal = status.code is grpc.StatusCode.INTERNAL
+        assert (failure.status == 500) == (internal and kind is not Cancelled), kind
+        codes.add(failure.status)
+        busy = status.code in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE)
+        assert failure.retry_seconds is not None or not busy, kind
+    assert codes >= {400, 401, 403, 404, 409, 429, 503}
+
+
+def every(kind: type[RingroadError]) -> set[type[RingroadError]]:
+    return {kind, *(deeper for inner in kind.__subclasses__() for deeper in every(inner))}
 
 
 async def test_nobody_to_speak_is_503_with_a_time(serving: Any) -> None:
