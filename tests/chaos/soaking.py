@@ -13,6 +13,7 @@ from typing import Any
 import redis
 
 from ringroad.cluster.client import AsyncClient, CallFailed, user
+from ringroad.cluster.wire import generate_request, translated
 from tests.chaos.cluster import LEDGER, Cluster
 from tests.chaos.streams import prompt, request
 
@@ -53,6 +54,9 @@ class Soak:
             sample = await asyncio.to_thread(self._sample, time.monotonic() - began)
             self.samples.append(sample)
             tell(sample)
+            for reader in readers:
+                if reader.done():
+                    reader.result()  # what ended it
         stop.set()
         await asyncio.gather(*readers)
 
@@ -102,12 +106,14 @@ class Soak:
 
     async def _vanished(self, client: AsyncClient, number: int) -> None:
         """A client that dies: nobody aborts what could be resumed."""
-        with suppress(asyncio.CancelledError):
-            events = client.generate(user(prompt(number)), **request(number))
-            async for event in events:
-                if getattr(event, "offset", 0) >= _TOKENS:
-                    for gateway in client._gateways:
-                        await gateway.channel.close()
+        asked = generate_request(user(prompt(number)), resumable=True, **request(number))
+        (gateway,) = client._gateways
+        call = gateway.inference.Generate(asked)
+        with translated():
+            async for response in call:
+                if response.delta.offset >= _TOKENS:
+                    break
+        call.cancel()
 
     async def _too_late(self, client: AsyncClient, number: int) -> None:
         """Past its deadline."""
