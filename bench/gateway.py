@@ -229,13 +229,13 @@ async def first(bench: Bench) -> dict[str, Any]:
     await _arrivals(bench, draw, 20, 2)
     ladder, rate = [], 60.0
     while True:
-        ladder.append({"rate": rate} | _summary(await _arrivals(bench, draw, rate, 5)))
+        ladder.append({"rate": rate} | _summary(await _arrivals(bench, draw, rate, 4)))
         console.print(ladder[-1])
         if ladder[-1]["server_busy"] > 0.95 or ladder[-1]["slowest_start_ms"] > 1000 or len(ladder) > 20:
             break
-        rate *= 1.15
+        rate *= 1.25
     saturated = ladder[-1]["rate"]
-    idle = _summary(await _arrivals(bench, draw, 0.05 * saturated, 30))
+    idle = _summary(await _arrivals(bench, draw, 0.05 * saturated, 20))
     loaded = _summary(await _arrivals(bench, draw, 0.8 * saturated, 15))
     ratio = loaded["first_p99_ms"] / idle["first_p99_ms"]
     made = {"ratio_p99": round(ratio, 3), "saturated_requests_per_second": saturated}

@@ -232,12 +232,11 @@ class Sessions:
     def _note(self, session: Session) -> None:
         """Tells the ledger what it does not know yet."""
         transcript, noted = session.transcript, session.noted
-        if noted == len(transcript) or session.follower is not None:
+        if not session.recorded or noted == len(transcript) or session.follower is not None:
             return
         session.noted = len(transcript)
-        if session.recorded:
-            tokens = transcript.tokens[noted:].tolist()
-            self._ledger.commit(session.request_id, noted, tokens, transcript.speakers[noted:])
+        tokens = transcript.tokens[noted:].tolist()
+        self._ledger.commit(session.request_id, noted, tokens, transcript.speakers[noted:])
 
     def _rest(self) -> None:
         if self._streams == self.running == self.waiting == 0:

@@ -60,7 +60,8 @@ class Answer:
         text = self._text_before if holding else self._text_before + self._text_last
         said = self._tokens[:count], self._next, self._speakers[:count], self._logprobs[:count]
         delta = delta_of(text, *said)
-        delta.delta.sample = self._sample
+        if self._sample:
+            delta.delta.sample = self._sample
         if self._record.echo and self._next == 0:
             prompt = self._record.submit.prompt
             delta.delta.prompt = self._tokenizer.decode(prompt)

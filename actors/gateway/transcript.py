@@ -30,7 +30,7 @@ class Transcript:
         self.ending: Ending | None = None
         self.failure: RingroadError | None = None  # readers get it in place of an ending
         self._stopping = stopping
-        self._news: asyncio.Event | None = None  # while somebody waits
+        self._waiting: set[asyncio.Future[None]] = set()  # for more
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -50,17 +50,18 @@ class Transcript:
         """Adds what is new of these; raises Gap when some before them are missing."""
         if self.over or self.stopped:
             return
-        known = len(self) - offset
+        known = len(self.tokens) - offset
         if known < 0:
             raise Gap("tokens were lost on the way")
-        fresh = tokens[known:]
+        if known:
+            tokens, speakers, logprobs = tokens[known:], speakers[known:], logprobs[known:]
         if self._stopping is not None:
-            _, count, self.stopped = self._stopping.push(fresh)
-            fresh = fresh[:count]
-        self.tokens.extend(fresh)
-        self.speakers.extend(speakers[known : known + len(fresh)])
-        self.logprobs.extend(logprobs[known : known + len(fresh)])
-        if fresh:
+            _, count, self.stopped = self._stopping.push(tokens)
+            tokens, speakers, logprobs = tokens[:count], speakers[:count], logprobs[:count]
+        self.tokens.extend(tokens)
+        self.speakers.extend(speakers)
+        self.logprobs.extend(logprobs)
+        if tokens:
             self._tell()
 
     def stops_at_the_end(self) -> bool:
@@ -83,17 +84,24 @@ class Transcript:
 
     async def after(self, have: int) -> Part:
         """What follows the first `have` tokens, once there is something. Raises what it failed with."""
-        while len(self) <= have and not self.over:
-            self._news = self._news or asyncio.Event()
-            await self._news.wait()
-        if self.failure is not None and len(self) <= have:
+        while (length := len(self.tokens)) <= have and not self.over:
+            await self._news()
+        if self.failure is not None and length <= have:
             raise self.failure
-        to = min(len(self), have + _MOST_TOKENS)
-        ending = self.ending if to == len(self) else None
+        to = min(length, have + _MOST_TOKENS)
+        ending = self.ending if to == length else None
         said = self.tokens[have:to].tolist(), self.speakers[have:to]
         return Part(have, *said, ending, self.logprobs[have:to])
 
+    async def _news(self) -> None:
+        news = asyncio.get_running_loop().create_future()
+        self._waiting.add(news)
+        try:
+            await news
+        finally:
+            self._waiting.discard(news)
+
     def _tell(self) -> None:
-        if self._news is not None:
-            self._news.set()
-            self._news = None
+        for news in self._waiting:
+            if not news.done():
+                news.set_result(None)
