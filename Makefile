@@ -4,7 +4,7 @@ BIN := .venv/bin
 PROTOS := $(addprefix protos/ringroad/v1/,inference.proto control.proto kserve.proto)
 
 .PHONY: help setup demo test check browser format protos clean simulate simulate-mutations \
-	bench bench-peers bench-peers-more bench-engine bench-speculation bench-against-peers bench-routing router chaos soak fuzz bench-gateway
+	bench bench-peers bench-peers-more bench-engine bench-speculation bench-against-peers bench-routing router chaos soak fuzz bench-gateway bench-fairness
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 22
@@ -49,6 +49,9 @@ fuzz: .venv/developer  ## N mutated requests against the parsers, CALLS against 
 
 bench-gateway: .venv/bench  ## the gateway beside a bare gRPC echo: streams, calls, 1,000 streams at once, first tokens
 	$(BIN)/python bench/gateway.py $(ARGS)
+
+bench-fairness: .venv/bench  ## a quiet tenant's first tokens beside one that floods the gateway
+	$(BIN)/python bench/fairness.py $(ARGS)
 
 bench: .venv/developer bench-peers  ## this release's figures against a peer
 	$(BIN)/python bench/main_job.py
