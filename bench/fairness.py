@@ -39,7 +39,7 @@ MODEL = "smollm2-135m"  # its tokenizer
 PLACES = 16
 PREFILL, STEP = 0.1, 0.02  # seconds to the first token, and from each to the next
 PROMPT, ANSWER = 48, 16  # tokens
-RATE, FLOOD = 4.0, 50  # requests a second of the quiet tenant, and how many times as many of the other
+RATE, FLOOD = 5.0, 50  # requests a second of the quiet tenant, and how many times as many of the other
 TARGET = 1.5
 WAYS = {  # who floods, and whose name the quiet one goes by
     "alone": (False, "quiet"),
