@@ -2,7 +2,7 @@
 algorithm 2.
 
 What was served counts for whom it was served, divided by its weight; who was served least is next. Who comes
-back is lifted to the level of the others: nobody saves up what he did not ask for.
+back is lifted to near the level of the others: nobody saves up more than a little of what he did not ask for.
 """
 
 from collections.abc import Hashable, Iterator
@@ -14,7 +14,9 @@ K = TypeVar("K", bound=Hashable)
 class Counters(Generic[K]):
     """Of those that wait, and of those that did. No clock, and nothing waits in here."""
 
-    def __init__(self) -> None:
+    def __init__(self, saved: float = 0.0) -> None:
+        """saved: what who comes may be below the others; 0 as in the paper."""
+        self._saved = saved
         self._levels: dict[K, float] = {}
         self._waiting: dict[K, None] = {}  # since longest first
         self._last: K | None = None  # that has left
@@ -30,7 +32,7 @@ class Counters(Generic[K]):
 
     @property
     def floor(self) -> float:
-        """The level that whoever comes is lifted to."""
+        """The lowest level of those that wait, or of who did last."""
         if self._waiting:
             return min(map(self.level, self._waiting))
         return 0.0 if self._last is None else self.level(self._last)
@@ -42,7 +44,7 @@ class Counters(Generic[K]):
     def come(self, key: K) -> None:
         """Waits from now on; it may already."""
         if key not in self._waiting:
-            self._levels[key] = max(self.level(key), self.floor)
+            self._levels[key] = max(self.level(key), self.floor - self._saved)
             self._waiting[key] = None
 
     def go(self, key: K) -> None:

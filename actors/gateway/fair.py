@@ -6,6 +6,9 @@ from typing import Generic, NamedTuple, TypeVar
 from ringroad.actors.gateway.counters import Counters
 
 PROMPT_COST, ANSWER_COST = 1.0, 2.0  # of a token: a prompt's are read together, an answer's come one by one
+# So much less than the others a tenant that was away may have been served when it comes back, and is first for
+# that: so a few requests at once, of one that comes rarely, do not hold up each other.
+SAVED = 4096.0
 STEP = 4.0  # a request one priority higher counts a fourth
 
 W = TypeVar("W", bound=Hashable)
@@ -23,8 +26,8 @@ class Line(Generic[W]):
     """Those who wait. Tenants share, by their weights; of a tenant's own the most urgent is first, and of
     these the first come. No clock, and nothing waits in here."""
 
-    def __init__(self) -> None:
-        self._counters: Counters[str] = Counters()  # of tenants
+    def __init__(self, saved: float = SAVED) -> None:
+        self._counters: Counters[str] = Counters(saved)  # of tenants
         self._weights: dict[str, float] = {}  # as last heard
         self._rows: dict[str, dict[W, Flow]] = {}  # by tenant, in the order they came; none is empty
         self._tenants: dict[W, str] = {}

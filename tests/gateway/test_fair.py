@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ringroad.actors.gateway.fair import ANSWER_COST, PROMPT_COST, STEP, Flow, Line
+from ringroad.actors.gateway.fair import ANSWER_COST, PROMPT_COST, SAVED, STEP, Flow, Line
 
 FLOWS = [Flow("a"), Flow("a", 1.0, 1), Flow("a", 1.0, -1), Flow("b", 2.0), Flow("c", 0.5), Flow("c", 0.5, 1)]
 
@@ -27,7 +27,7 @@ class Slow:
         tenants = {each.tenant for _, each in self.waiting}
         if flow.tenant not in tenants:
             floor = min(map(self.level, tenants)) if tenants else self.level(self.last)
-            self.counted.append((flow.tenant, max(0.0, floor - self.level(flow.tenant))))
+            self.counted.append((flow.tenant, max(0.0, floor - SAVED - self.level(flow.tenant))))
         self.waiting.append((who, flow))
 
     def left(self, who: int) -> None:
@@ -61,8 +61,8 @@ def test_the_line_is_the_papers(steps: list[tuple[str, int]]) -> None:
             line.join(who, flow)
             slow.joined(who, flow)
         elif what == "c":
-            line.charge(flow, number)
-            slow.charged(flow, number)
+            line.charge(flow, number * 100)
+            slow.charged(flow, number * 100)
         elif slow.waiting:
             left = line.first() if what == "n" else slow.waiting[number % len(slow.waiting)][0]
             assert what == "l" or left in slow.first()
@@ -193,8 +193,9 @@ def test_of_a_tenants_own_the_urgent_go_first_and_count_less() -> None:
     assert counted == pytest.approx(machine.served[other], rel=0.05)
 
 
-def test_who_was_away_has_saved_nothing() -> None:
-    machine = Machine(1)
+@pytest.mark.parametrize("saved", [0.0, 100.0])
+def test_who_was_away_has_saved_no_more_than_that(saved: float) -> None:
+    machine = Machine(1, Line(saved))
     here, back = Flow("here"), Flow("back")
     for _ in range(300):
         while machine.waiting(here) < 2:
@@ -206,7 +207,7 @@ def test_who_was_away_has_saved_nothing() -> None:
             while machine.waiting(flow) < 2:
                 machine.ask(flow, 1, 5)
         machine.round()
-    assert machine.served[here] - before == pytest.approx(machine.served[back], abs=2 * 11)
+    assert machine.served[here] - before == pytest.approx(machine.served[back] - saved, abs=2 * 11)
 
 
 def test_turns_count_others_up_to_their_share() -> None:

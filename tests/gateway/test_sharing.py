@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ringroad.actors.errors import TooBusy
 from ringroad.actors.gateway import places as places_module
-from ringroad.actors.gateway.fair import Flow
+from ringroad.actors.gateway.fair import Flow, Line
 from ringroad.actors.gateway.places import Places
 from ringroad.actors.messages import Finish
 from ringroad.v1.inference_pb2 import GenerateRequest
@@ -54,6 +54,7 @@ class Room:
 
 def test_who_comes_rarely_need_not_wait_for_a_place() -> None:
     room = Room(4, 8, 2)
+    room.places._line = Line(saved=0.0)
     for n in range(20):
         assert room.asks(f"f{n}", FLOOD) == (n < 12)  # nothing is spared for who has his share
     assert room.asks("a", OTHER)
