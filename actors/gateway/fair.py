@@ -6,8 +6,8 @@ from typing import Generic, NamedTuple, TypeVar
 from ringroad.actors.gateway.counters import Counters
 
 PROMPT_COST, ANSWER_COST = 1.0, 2.0  # of a token: a prompt's are read together, an answer's come one by one
-# So much less than the others a tenant that was away may have been served when it comes back, and is first for
-# that: so a few requests at once, of one that comes rarely, do not hold up each other.
+# So much less than the others a tenant that was away may have been served when it comes back, and is first
+# for that: a few requests at once, of one that comes rarely, do not hold up each other.
 SAVED = 4096.0
 STEP = 4.0  # a request one priority higher counts a fourth
 
