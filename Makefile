@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PROTOS := $(addprefix protos/ringroad/v1/,inference.proto control.proto kserve.proto)
 
-.PHONY: help setup demo test check browser format protos clean simulate simulate-mutations \
+.PHONY: help setup demo test check browser format protos released clean simulate simulate-mutations \
 	bench bench-peers bench-peers-more bench-engine bench-speculation bench-against-peers bench-routing router chaos soak fuzz bench-gateway bench-fairness
 
 help:  ## this list
@@ -23,7 +23,7 @@ check: .venv/developer  ## format, lint, types, the repository's shape, generate
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -q tests/test_layout.py
-	cd protos && ../$(BIN)/buf lint
+	cd protos && ../$(BIN)/buf lint && ../$(BIN)/buf breaking --against released.binpb
 	tests/generated_is_current $(BIN)/python $(PROTOS)
 
 browser:  ## a headless Chromium from Debian's packages, for the tests of the page; needs root
@@ -36,6 +36,9 @@ format: .venv/developer  ## rewrites the code as ruff would have it
 protos: .venv/developer  ## generates Python from the protos
 	cd protos && PATH="$(CURDIR)/$(BIN):$$PATH" ../$(BIN)/python -m grpc_tools.protoc -I . \
 		--python_out=. --grpc_python_out=. --mypy_out=. --mypy_grpc_out=. $(PROTOS:protos/%=%)
+
+released: .venv/developer  ## what `make check` holds the protos to from now on: for a release
+	cd protos && ../$(BIN)/buf build --exclude-source-info -o released.binpb
 
 simulate: .venv/developer  ## N schedules in which everything may break, on both cores; goes on where it was interrupted
 	$(BIN)/python -m tests.simulation --count $(or $(N),10000) $(ARGS)

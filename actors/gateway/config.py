@@ -24,6 +24,8 @@ class GatewayConfig(BaseModel):
     admin_host: str = "127.0.0.1"
     tls: TlsConfig | None = None  # of every port; None: none
     keys_file: File | None = None  # who may ask for what, as `keys.py` says; None: everybody for everything
+    serve_smg: bool = True  # on the gRPC port also the engine protocol, for routers that drive engines
+    serve_kserve: bool = True  # and Open Inference v2, for clients of Triton and KServe
     default_mode: Mode = Mode.SPECULATIVE
     default_max_tokens: PositiveInt = 512
     max_sessions: PositiveInt = 32  # generated at once

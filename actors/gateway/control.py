@@ -1,5 +1,6 @@
 """The service that tells how the cluster is, and ends requests."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import grpc.aio
@@ -23,7 +24,7 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 class ControlServicer:
     """ControlService of `control.proto`."""
 
-    SCOPES: ClassVar = {
+    SCOPES: ClassVar[Mapping[str, Scope]] = {
         "GetServerInfo": Scope.CONTROL,
         "ListModels": Scope.GENERATE,
         "GetLoad": Scope.CONTROL,

@@ -1,5 +1,6 @@
 """The service that generates."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import grpc.aio
@@ -38,7 +39,7 @@ class GrpcCaller(Caller):
 class InferenceServicer:
     """InferenceService of `inference.proto`. Methods raise what is wrong; `serving.py` makes it a status."""
 
-    SCOPES: ClassVar = {"Generate": Scope.GENERATE, "Tokenize": Scope.GENERATE}
+    SCOPES: ClassVar[Mapping[str, Scope]] = {"Generate": Scope.GENERATE, "Tokenize": Scope.GENERATE}
 
     def __init__(self, generation: Generation) -> None:
         self._generation = generation

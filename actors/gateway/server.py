@@ -23,6 +23,7 @@ import asyncio
 import logging
 
 import grpc.aio
+from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
@@ -34,6 +35,7 @@ from ringroad.actors.gateway.control import ControlServicer
 from ringroad.actors.gateway.generation import Generation
 from ringroad.actors.gateway.inference import InferenceServicer
 from ringroad.actors.gateway.keys import Scope
+from ringroad.actors.gateway.kserve import door as kserve
 from ringroad.actors.gateway.limits import grpc_options
 from ringroad.actors.gateway.link import LinkLost, RouterLink
 from ringroad.actors.gateway.metrics import Metrics
@@ -43,8 +45,9 @@ from ringroad.actors.gateway.peers import Peers
 from ringroad.actors.gateway.quotas import Quotas
 from ringroad.actors.gateway.resuming import Resuming
 from ringroad.actors.gateway.samples import MAX_SAMPLES
-from ringroad.actors.gateway.serving import handlers
+from ringroad.actors.gateway.serving import Servicer, handlers
 from ringroad.actors.gateway.sessions import Sessions
+from ringroad.actors.gateway.smg import door as smg
 from ringroad.actors.gateway.static import page_routes
 from ringroad.actors.gateway.web import Web, watched
 from ringroad.actors.gateway.wire import Offer
@@ -62,7 +65,7 @@ _FLUSH_SECONDS = 1.0  # for last messages to reach their clients
 
 
 class Gateway:
-    """Serves both Ringroad services, health and reflection on one port, and what is HTTP on others."""
+    """Serves all that is gRPC on one port, health and reflection too, and what is HTTP on others."""
 
     def __init__(
         self,
@@ -100,8 +103,15 @@ class Gateway:
         self._resuming = Resuming(config, tokenizer, ledger, self._sessions, self._peers)
         parts = offer, self._sessions, self._peers, self._resuming
         generation = Generation(*parts, Quotas(ledger))
-        self._inference = InferenceServicer(generation)
-        self._control = ControlServicer(config, *parts, version)
+        control = ControlServicer(config, *parts, version)
+        self._doors: dict[ServiceDescriptor, Servicer] = {
+            _INFERENCE: InferenceServicer(generation),
+            _CONTROL: control,
+        }
+        if config.serve_smg:
+            self._doors[smg.SERVICE] = smg.SmgServicer(generation, control, self._peers)
+        if config.serve_kserve:
+            self._doors[kserve.SERVICE] = kserve.KserveServicer(generation, self._peers, version)
         self._admission = Admission(config)
         self._webs: dict[str, Web] = {}
         if config.admin_port is not None:
@@ -149,13 +159,11 @@ class Gateway:
         self._server = grpc.aio.server(options=options)
         keys, refused = self._admission.keys, self._sessions.measures.refused
         self._server.add_generic_rpc_handlers(
-            (
-                handlers(_INFERENCE, self._inference, keys, self._inference.SCOPES, refused),
-                handlers(_CONTROL, self._control, keys, self._control.SCOPES, refused),
-            )
+            [handlers(service, servicer, keys, refused) for service, servicer in self._doors.items()]
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = (_INFERENCE.full_name, _CONTROL.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        names = [service.full_name for service in self._doors]
+        names += [health.SERVICE_NAME, reflection.SERVICE_NAME]
         reflection.enable_server_reflection(names, self._server)
         host = f"[{self._config.host}]" if ":" in self._config.host else self._config.host
         self.port = self._admission.bind(self._server, f"{host}:{self._config.port}")
@@ -227,7 +235,7 @@ class Gateway:
     async def _announce(self) -> None:
         states = health_pb2.HealthCheckResponse
         state = states.SERVING if self._peers.ready else states.NOT_SERVING
-        for service in ("", _INFERENCE.full_name):
+        for service in ("", *(door.full_name for door in self._doors if door is not _CONTROL)):
             await self._health.set(service, state)
 
 

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import grpc
 import grpc.aio
@@ -19,11 +19,22 @@ from ringroad.actors.gateway.tenants import ANYBODY, Tenant
 from ringroad.actors.tracing import called
 
 _log = logging.getLogger(__name__)
+_MAKERS = {
+    (False, False): grpc.unary_unary_rpc_method_handler,
+    (False, True): grpc.unary_stream_rpc_method_handler,
+    (True, True): grpc.stream_stream_rpc_method_handler,
+}
 _Context = grpc.aio.ServicerContext[Any, Any]
 _Method = Callable[[Any, _Context], Awaitable[Message | None]]
 Refused = Callable[[RingroadError], None]
 _RpcHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 _asking: ContextVar[Tenant] = ContextVar("asking", default=ANYBODY)
+
+
+class Servicer(Protocol):
+    """What has methods of a service, which take these scopes. Methods raise what is wrong."""
+
+    SCOPES: ClassVar[Mapping[str, Scope]]
 
 
 def asking() -> Tenant:
@@ -32,20 +43,21 @@ def asking() -> Tenant:
 
 
 def handlers(
-    service: ServiceDescriptor,
-    servicer: object,
-    keys: Keys,
-    scopes: Mapping[str, Scope],
-    refused: Refused,
+    service: ServiceDescriptor, servicer: Servicer, keys: Keys, refused: Refused
 ) -> grpc.GenericRpcHandler:
-    """All methods of a service; `servicer` has a coroutine of the same name for each.
+    """The methods of a service that `servicer` has a coroutine for, of the same name; the others are
+    UNIMPLEMENTED.
 
-    scopes: what each method takes; one that is left out raises KeyError here, rather than be open.
-    refused: told every error that is answered.
+    A method whose scope it leaves out raises KeyError here, rather than be open. refused: told every error
+    that is answered.
     """
     methods = {
-        f"/{service.full_name}/{m.name}": (scopes[m.name], _handler(m, getattr(servicer, m.name), refused))
+        f"/{service.full_name}/{m.name}": (
+            servicer.SCOPES[m.name],
+            _handler(m, getattr(servicer, m.name), refused),
+        )
         for m in service.methods
+        if hasattr(servicer, m.name)
     }
     return _Door(keys, refused, methods)
 
@@ -83,12 +95,7 @@ def _refusal(status: grpc.Status) -> _RpcHandler:
 
 
 def _handler(method: MethodDescriptor, call: _Method, refused: Refused) -> _RpcHandler:
-    make = (
-        grpc.unary_stream_rpc_method_handler
-        if method.server_streaming
-        else grpc.unary_unary_rpc_method_handler
-    )
-    return make(
+    return _MAKERS[method.client_streaming, method.server_streaming](
         _guarded(method.full_name, call, refused),
         request_deserializer=parser(GetMessageClass(method.input_type)),
         response_serializer=GetMessageClass(method.output_type).SerializeToString,

@@ -1,0 +1,1 @@
+"""The door for clients of Triton and KServe, who speak Open Inference v2."""
