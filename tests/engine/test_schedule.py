@@ -144,8 +144,10 @@ def test_prompts_that_come_together_and_are_alike_are_read_once(tokens: int) -> 
     while script.asked:
         for session, count in sizes(script.step()).items():
             read[session] = read.get(session, 0) + count
-    assert [read[f"alike-{i}"] for i in range(4)] == [150, 22, 22, 22]
-    assert [read[f"other-{i}"] for i in range(4)] == [101, 37, 37, 37]
+    assert [read[f"alike-{i}"] for i in range(4)] == [150, 1, 1, 1]
+    others = [read[f"other-{i}"] for i in range(4)]
+    assert others[0] == 101
+    assert all(1 <= count <= 101 - BLOCK for count in others[1:])
 
 
 def test_who_waits_for_a_block_gives_way_to_whom_it_waits_for() -> None:
@@ -165,7 +167,7 @@ def test_who_keeps_another_tenants_prompt_is_not_waited_for() -> None:
         script.engine.open(str(i), Sampling(), salt=salt)
         script.ask(str(i), *prompt(150))
     assert sizes(script.step()) == {"0": 150, "1": 150}
-    assert sizes(script.step()) == {"2": 22}
+    assert sizes(script.step()) == {"2": 1}
 
 
 def test_a_prompt_alone_too_long_for_the_cache_is_refused_and_nobody_else() -> None:
