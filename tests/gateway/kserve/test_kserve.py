@@ -306,3 +306,16 @@ async def test_it_can_be_left_out(serving: Any, helpers: Any) -> None:
         stub: Any = kserve_pb2_grpc.GRPCInferenceServiceStub(served.channel)
         code, _ = await helpers.failure(stub.ServerLive(kserve_pb2.ServerLiveRequest()))
         assert code is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_what_cannot_be_read_ends_no_stream(serving: Any, helpers: Any) -> None:
+    async with serving() as served, answering(served), asyncio.timeout(helpers.SECONDS):
+        method = served.channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")
+        call = method()
+        await call.write(b"\xff\xff")
+        said = kserve_pb2.ModelStreamInferResponse.FromString(await call.read())
+        assert said.error_message == "request: is damaged"
+        await call.write(ModelInferRequest(model_name="toy", inputs=[text("hi")]).SerializeToString())
+        said = kserve_pb2.ModelStreamInferResponse.FromString(await call.read())
+        assert said.infer_response.raw_output_contents[0][4:] == b"ih"
+        call.cancel()
