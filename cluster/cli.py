@@ -111,7 +111,7 @@ def status() -> None:
     raise Exit(0 if ready else 1)
 
 
-@main.command(epilog="Exit codes: 0 ended; 3 no server.")
+@main.command(epilog="Exit codes: 0 ended; 2 wrong usage; 3 no server.")
 def top(
     target: Annotated[
         str | None,
@@ -120,7 +120,10 @@ def top(
     every: Annotated[float, Option(min=0.01, help="Seconds between two looks.")] = 1.0,
     once: Annotated[bool, Option("--once", help="Show two looks' difference once, and end.")] = False,
 ) -> None:
-    """Watch a gateway's load, its router's backlog and the roles behind it, until Ctrl-C."""
+    """Watch a gateway's load, its router's backlog and the roles behind it, until Ctrl-C.
+
+    Keys and certificates are found as the environment says: RINGROAD_API_KEY_FILE, RINGROAD_TLS_CA and so on.
+    """
     from rich.console import Console
 
     from ringroad.cluster.client import CallFailed, Client
@@ -130,6 +133,8 @@ def top(
     try:
         with Client(where) as client:
             watch(client, where, every, Console(highlight=False, markup=False), once)
+    except ValueError as error:  # the environment's key or certificates
+        _fail(2, str(error))
     except CallFailed as error:
         _fail(3, f"{where}: {error}")
     except KeyboardInterrupt:

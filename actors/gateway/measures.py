@@ -3,45 +3,23 @@
 import logging
 import time
 from collections import Counter, deque
-from dataclasses import dataclass, field
-from functools import partial
 
 from ringroad.actors.errors import RingroadError
-from ringroad.actors.figures import SECONDS, Tally
 from ringroad.actors.gateway.session import Session
+from ringroad.actors.gateway.tallies import SPEAKERS, Tallies
 from ringroad.actors.messages import Finish, Mode, Speaker
 
 _log = logging.getLogger(__name__)
-SHARES = [0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
-BETWEEN_SECONDS = [0.0005, *SECONDS[:12]]  # a token in a chunk of many takes little
 UNFINISHED = "unfinished"  # though it is not generated here any more: another may go on with it
 _WINDOW_SECONDS = 10.0  # over which a rate is told
 _REASONS: dict[type[RingroadError], str] = {}  # a class names itself but once
-
-_seconds = partial(Tally.of, SECONDS)
-
-
-@dataclass
-class OfMode:
-    """Requests generated here in one mode. Times are in seconds."""
-
-    queue: Tally = field(default_factory=_seconds)  # from receipt to a place
-    first: Tally = field(default_factory=_seconds)  # from receipt to the first token
-    between: Tally = field(default_factory=lambda: Tally.of(BETWEEN_SECONDS))  # a token and the next
-    total: Tally = field(default_factory=_seconds)  # from receipt to the end
-    large: Tally = field(default_factory=lambda: Tally.of(SHARES))  # of a request's tokens, the large model's
-    spoken: dict[Speaker, int] = field(default_factory=lambda: dict.fromkeys(Speaker, 0))
-    finished: Counter[str] = field(default_factory=Counter)
-    prompt: int = 0  # tokens
-    drafted: int = 0
-    consults: int = 0
 
 
 class Measures:
     """Of one gateway, since it started."""
 
     def __init__(self) -> None:
-        self.modes = {mode: OfMode() for mode in Mode}
+        self.modes = {mode: Tallies() for mode in Mode}
         self.refusals: Counter[str] = Counter()
         self.failovers: Counter[str] = Counter()
         self.committed = 0  # tokens
@@ -50,13 +28,13 @@ class Measures:
     def placed(self, session: Session) -> None:
         """It is generated from now on; of what was placed before, nothing is new."""
         if (waited := session.placed()) is not None:
-            mode = self._of(session)
+            mode = session.tallies = self._of(session)
             mode.queue.observe(waited)
             mode.prompt += len(session.record.submit.prompt)
 
     def heard(self, session: Session, before: int) -> None:
         """A router has committed what its transcript has beyond `before` tokens."""
-        mode, now = self._of(session), time.monotonic()
+        mode, now = session.tallies or self._of(session), time.monotonic()
         drafted, consults = session.news()
         mode.drafted += drafted
         mode.consults += consults
@@ -64,8 +42,8 @@ class Measures:
         if not fresh:
             return
         self.committed += len(fresh)
-        for speaker in fresh:
-            mode.spoken[speaker] += 1
+        for i, speaker in enumerate(SPEAKERS):
+            mode.spoken[i] += fresh.count(speaker)  # which compares by identity: hashing them would cost more
         if session.latest is not None:
             mode.between.observe((now - session.latest) / len(fresh), len(fresh))
         elif not before:  # else another gateway had the first
@@ -109,9 +87,9 @@ class Measures:
 
     def spoken(self, speaker: Speaker) -> int:
         """Tokens by one of them."""
-        return sum(mode.spoken[speaker] for mode in self.modes.values())
+        return sum(mode.spoken[SPEAKERS.index(speaker)] for mode in self.modes.values())
 
-    def _of(self, session: Session) -> OfMode:
+    def _of(self, session: Session) -> Tallies:
         return self.modes[session.record.submit.mode]
 
 

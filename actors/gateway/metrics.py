@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from ringroad.actors.figures import Tally
 from ringroad.actors.gateway.peers import Peers
 from ringroad.actors.gateway.sessions import Sessions
+from ringroad.actors.gateway.tallies import SPEAKERS
 from ringroad.actors.ledger.ledger import Ledger
 from ringroad.actors.messages import Mode
 
@@ -156,7 +157,7 @@ class Metrics(Collector):
             yield "prompt_tokens", (label,), mode.prompt
             yield "drafted_tokens", (label,), mode.drafted
             yield "consults", (label,), mode.consults
-            for speaker, count in mode.spoken.items():
+            for speaker, count in zip(SPEAKERS, mode.spoken, strict=True):
                 yield "committed_tokens", (label, speaker.value), count
             for finish, count in list(mode.finished.items()):
                 yield "requests", (label, finish), count

@@ -7,6 +7,7 @@ import msgspec
 
 from ringroad.actors.gateway.fair import Flow
 from ringroad.actors.gateway.quotas import Charge
+from ringroad.actors.gateway.tallies import Tallies
 from ringroad.actors.gateway.text import text_of
 from ringroad.actors.gateway.transcript import Transcript
 from ringroad.actors.ledger.ledger import Ending, Part, Record
@@ -50,6 +51,7 @@ class Session:
         self._span = current()  # of the call that asks for it
         self._queue = below(self._span, "queue")
         self._waits = True  # for a place
+        self.tallies: Tallies | None = None  # that it counts in, once it is generated
         self.received = time.monotonic()
         self.latest: float | None = None  # when tokens came last from a router
         self._first: float | None = None
