@@ -111,36 +111,6 @@ def status() -> None:
     raise Exit(0 if ready else 1)
 
 
-@main.command(epilog="Exit codes: 0 ended; 2 wrong usage; 3 no server.")
-def top(
-    target: Annotated[
-        str | None,
-        Option(metavar="HOST:PORT[,...]", help="Gateways; without it, the cluster that `up` started."),
-    ] = None,
-    every: Annotated[float, Option(min=0.01, help="Seconds between two looks.")] = 1.0,
-    once: Annotated[bool, Option("--once", help="Show two looks' difference once, and end.")] = False,
-) -> None:
-    """Watch a gateway's load, its router's backlog and the roles behind it, until Ctrl-C.
-
-    Keys and certificates are found as the environment says: RINGROAD_API_KEY_FILE, RINGROAD_TLS_CA and so on.
-    """
-    from rich.console import Console
-
-    from ringroad.cluster.client import CallFailed, Client
-    from ringroad.cluster.top import watch
-
-    where = target or _running_target()
-    try:
-        with Client(where) as client:
-            watch(client, where, every, Console(highlight=False, markup=False), once)
-    except ValueError as error:  # the environment's key or certificates
-        _fail(2, str(error))
-    except CallFailed as error:
-        _fail(3, f"{where}: {error}")
-    except KeyboardInterrupt:
-        raise Exit(0) from None
-
-
 @main.command(epilog=_EXITS)
 def generate(
     prompt: Annotated[str, Argument(help="What to say; - reads it from standard input.")],
@@ -266,6 +236,14 @@ def router(arguments: Annotated[list[str] | None, Argument(metavar="train|show [
     from ringroad.cluster.training.cli import app
 
     app(arguments or [], prog_name="ringroad router")
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+def top(arguments: Annotated[list[str] | None, Argument(metavar="[--once]")] = None) -> None:
+    """Watch a gateway's load and the roles behind it."""
+    from ringroad.cluster.top import app
+
+    app(arguments or [], prog_name="ringroad top")
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})

@@ -3,16 +3,53 @@
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple, NoReturn
 
+import typer
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Column, Table
 
-from ringroad.cluster.client import Client
+from ringroad.cluster import daemon
+from ringroad.cluster.client import CallFailed, Client
 
 KEPT = 60  # rates in the curve
+_DEFAULT_TARGET = "127.0.0.1:50051"
 _BARS = "▁▂▃▄▅▆▇█"
+
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command(epilog="Exit codes: 0 ended; 2 wrong usage; 3 no server.")
+def top(
+    target: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT[,...]", help="Gateways; without it, the cluster that `up` started."),
+    ] = None,
+    every: Annotated[float, typer.Option(min=0.01, help="Seconds between two looks.")] = 1.0,
+    once: Annotated[bool, typer.Option("--once", help="Show the difference of two looks, and end.")] = False,
+) -> None:
+    """Watch a gateway's load, its router's backlog and the roles behind it, until Ctrl-C.
+
+    Keys and certificates are found as the environment says: RINGROAD_API_KEY_FILE, RINGROAD_TLS_CA and so on.
+    """
+    running = None if target else daemon.find()
+    where = target or (running.target if running else _DEFAULT_TARGET)
+    try:
+        with Client(where) as client:
+            watch(client, where, every, Console(highlight=False, markup=False), once)
+    except ValueError as error:  # the environment's key or certificates
+        _fail(2, str(error))
+    except CallFailed as error:
+        _fail(3, f"{where}: {error}")
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+
+
+def _fail(code: int, message: str) -> NoReturn:
+    typer.echo(f"ringroad: {message}", err=True)
+    raise typer.Exit(code)
 
 
 class Role(NamedTuple):
