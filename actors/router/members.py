@@ -118,7 +118,11 @@ class Peers(dict[Address, Peer]):
 
     def replicas(self, running: Running) -> dict[str, int]:
         """By role, those that have a session."""
-        return {role: self[address].hello.replica for role, address in running.at.items() if address in self}
+        return {
+            role: self[address].hello.replica
+            for role, address in running.at.items()
+            if address and address in self
+        }
 
     def better(self, address: Address, other: Address) -> bool:
         """Whether the one stays and the other leaves."""
