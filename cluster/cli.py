@@ -4,17 +4,15 @@ Each command imports what it needs when it runs: Ray and torch take seconds, gRP
 and neither `--help` nor `generate` should cost more than it uses.
 """
 
-import asyncio
 import os
-import sys
-from json import dumps
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from typer import Argument, Exit, Option
 
-from ringroad.actors.messages import Mode
+from ringroad.cluster.ask import EXITS, fail, generate, running_target
 
 main = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__.splitlines()[0])
 
@@ -22,26 +20,6 @@ Config = Annotated[
     Path | None,
     Option(exists=True, dir_okay=False, resolve_path=True, help="A TOML file; without it, the defaults."),
 ]
-_DEFAULT_TARGET = "127.0.0.1:50051"
-_BEGIN_SECONDS = 1.0  # to find a gateway that can serve: a person waits for the answer
-_ACCESS = (
-    "Who asks (also RINGROAD_API_KEY, RINGROAD_API_KEY_FILE, RINGROAD_TLS, RINGROAD_TLS_CA, _CERT, _KEY)"
-)
-_SHARING = "How tokens are shared"
-_SAMPLING = "How tokens are drawn"
-_EXITS = (
-    "Exit codes: 0 the text ended; 1 another error; 2 wrong usage or a refused parameter, which is named; "
-    "3 no server, or none that can serve; 4 past the deadline; 5 the server is full; 6 no valid key, or "
-    "one for other things; 130 interrupted."
-)
-_EXIT_OF_STATUS = {
-    "INVALID_ARGUMENT": 2,
-    "UNAVAILABLE": 3,
-    "DEADLINE_EXCEEDED": 4,
-    "RESOURCE_EXHAUSTED": 5,
-    "UNAUTHENTICATED": 6,
-    "PERMISSION_DENIED": 6,
-}
 
 
 @main.command(epilog="Exit codes: 0 ended or started; 1 failed or already running; 2 wrong usage.")
@@ -63,7 +41,7 @@ def up(
         target, http = daemon.targets_of(gateway), daemon.http_of(gateway)
         if detach:
             if gateway.tls is not None and not Access.found().secure:
-                _fail(2, "gateway.tls: RINGROAD_TLS_CA must say whom to believe, to see whether it serves")
+                fail(2, "gateway.tls: RINGROAD_TLS_CA must say whom to believe, to see whether it serves")
             daemon.start(config, target, Console(stderr=True))
             typer.echo(target)
             if http:
@@ -75,9 +53,9 @@ def up(
             os.chdir(daemon.state_folder())  # for the reason in daemon.py
             launch.run(config)
     except ConfigError as error:
-        _fail(2, str(error))
+        fail(2, str(error))
     except (ModelError, RingroadError, daemon.AlreadyRunning, daemon.StartFailed) as error:
-        _fail(1, str(error))
+        fail(1, str(error))
 
 
 @main.command(epilog="Exit codes: 0 nothing runs any more; 1 something cannot be ended.")
@@ -89,7 +67,7 @@ def down() -> None:
     try:
         stopped = daemon.stop()
     except StillAlive as error:
-        _fail(1, str(error))
+        fail(1, str(error))
     typer.echo("stopped" if stopped else "nothing was running", err=True)
 
 
@@ -103,14 +81,15 @@ def status() -> None:
 
     running = daemon.find()
     if running is None:
-        _fail(3, "not running")
+        fail(3, "not running")
     try:
         ready = report(running, Console(highlight=False, markup=False))
     except ValueError as error:  # of RINGROAD_TLS_CA and its like
-        _fail(1, str(error))
+        fail(1, str(error))
     raise Exit(0 if ready else 1)
 
 
+<<<<<<< HEAD
 @main.command(epilog=_EXITS)
 def generate(
     prompt: Annotated[str, Argument(help="What to say; - reads it from standard input.")],
@@ -219,17 +198,47 @@ def generate(
         typer.echo(answer.figures(), err=True)
     if not answer.whole:
         _fail(1, answer.error or answer.finish_reason)
+=======
+@main.command(epilog="Exit codes: 0 ended; 3 no server.")
+def top(
+    target: Annotated[
+        str | None,
+        Option(metavar="HOST:PORT[,...]", help="Gateways; without it, the cluster that `up` started."),
+    ] = None,
+    every: Annotated[float, Option(min=0.01, help="Seconds between two looks.")] = 1.0,
+    once: Annotated[bool, Option("--once", help="Show two looks' difference once, and end.")] = False,
+) -> None:
+    """Watch a gateway's load, its router's backlog and the roles behind it, until Ctrl-C."""
+    from rich.console import Console
+
+    from ringroad.cluster.client import CallFailed, Client
+    from ringroad.cluster.top import watch
+
+    where = target or running_target()
+    try:
+        with Client(where) as client:
+            watch(client, where, every, Console(highlight=False, markup=False), once)
+    except CallFailed as error:
+        fail(3, f"{where}: {error}")
+    except KeyboardInterrupt:
+        raise Exit(0) from None
 
 
-# Passed on as they are, so that only this command loads the model hub's library.
-@main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
-def models(arguments: Annotated[list[str] | None, Argument(metavar="pull|list|path [NAME]")] = None) -> None:
-    """Pull, list and find models."""
-    from ringroad.cluster.models.cli import app
-
-    app(arguments or [], prog_name="ringroad models")
+main.command(epilog=EXITS)(generate)
+>>>>>>> dea4da0 (ringroad generate has a file; commands that are applications are told in one table)
 
 
+def _others(name: str, module: str, usage: str, about: str) -> None:
+    """A command that is an application of its own: imported, with what it needs, by who calls it."""
+
+    def called(arguments: Annotated[list[str] | None, Argument(metavar=usage)] = None) -> None:
+        import_module(module).app(arguments or [], prog_name=f"ringroad {name}")
+
+    passing_on = {"ignore_unknown_options": True, "help_option_names": []}
+    main.command(name, help=about, context_settings=passing_on)(called)
+
+
+<<<<<<< HEAD
 @main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
 def router(arguments: Annotated[list[str] | None, Argument(metavar="train|show [PATH]")] = None) -> None:
     """Train a token router, and show one's card."""
@@ -289,6 +298,26 @@ def _read(prompt: str) -> str:
 def _fail(code: int, message: str) -> NoReturn:
     typer.echo(f"ringroad: {message}", err=True)
     raise Exit(code)
+=======
+for _other in (
+    ("models", "ringroad.cluster.models.cli", "pull|list|path [NAME]", "Pull, list and find models."),
+    (
+        "router",
+        "ringroad.cluster.training.cli",
+        "train|show [PATH]",
+        "Train a token router, show one's card.",
+    ),
+    (
+        "bench",
+        "ringroad.cluster.bench",
+        "ring [KEY=VALUE]...",
+        "What a ring of ranks would take, by a model.",
+    ),
+    ("keys", "ringroad.cluster.keys", "new|revoke|list", "Make and revoke API keys."),
+    ("certs", "ringroad.cluster.certs", "dev [FOLDER]", "Make certificates to try TLS with."),
+):
+    _others(*_other)
+>>>>>>> dea4da0 (ringroad generate has a file; commands that are applications are told in one table)
 
 
 if __name__ == "__main__":
