@@ -199,31 +199,6 @@ def generate(
     if not answer.whole:
         _fail(1, answer.error or answer.finish_reason)
 =======
-@main.command(epilog="Exit codes: 0 ended; 3 no server.")
-def top(
-    target: Annotated[
-        str | None,
-        Option(metavar="HOST:PORT[,...]", help="Gateways; without it, the cluster that `up` started."),
-    ] = None,
-    every: Annotated[float, Option(min=0.01, help="Seconds between two looks.")] = 1.0,
-    once: Annotated[bool, Option("--once", help="Show two looks' difference once, and end.")] = False,
-) -> None:
-    """Watch a gateway's load, its router's backlog and the roles behind it, until Ctrl-C."""
-    from rich.console import Console
-
-    from ringroad.cluster.client import CallFailed, Client
-    from ringroad.cluster.top import watch
-
-    where = target or running_target()
-    try:
-        with Client(where) as client:
-            watch(client, where, every, Console(highlight=False, markup=False), once)
-    except CallFailed as error:
-        fail(3, f"{where}: {error}")
-    except KeyboardInterrupt:
-        raise Exit(0) from None
-
-
 main.command(epilog=EXITS)(generate)
 >>>>>>> dea4da0 (ringroad generate has a file; commands that are applications are told in one table)
 
@@ -300,6 +275,7 @@ def _fail(code: int, message: str) -> NoReturn:
     raise Exit(code)
 =======
 for _other in (
+    ("top", "ringroad.cluster.top", "[OPTIONS]", "Watch a gateway's load and the roles behind it."),
     ("models", "ringroad.cluster.models.cli", "pull|list|path [NAME]", "Pull, list and find models."),
     (
         "router",
