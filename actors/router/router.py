@@ -59,6 +59,7 @@ class Router:
         self._gateways: dict[Address, float] = {}  # when each was last heard
         self._running: dict[str, Running] = {}
         self._now, self._leaving = 0.0, False  # the time of the message in hand
+        self._awake = 0.0  # since when nothing has kept this router from hearing others
         self._waiting: dict[str, Draft | Consult] = {}  # questions about to be sent, by session
         self._rulings = Rulings(send)
         self._allowance = Allowance(config, self._peers, self._running)
@@ -79,9 +80,12 @@ class Router:
 
     def tick(self, now: float) -> list[Address]:
         """Takes peers that have been silent too long for dead; who they are. Tells gateways who is there."""
+        patience = self._config.lost_after_seconds
+        if now - self._now > patience:  # paused itself: it blames nobody that it heard nothing
+            self._awake = now
         self._now = now
         heard = self._gateways | {address: peer.heard for address, peer in self._peers.items()}
-        silent = [each for each, when in heard.items() if now - when > self._config.lost_after_seconds]
+        silent = [each for each, when in heard.items() if now - max(when, self._awake) > patience]
         self.lose(*silent)
         for proposal in self._rulings.overdue(now):
             self._take(proposal)
@@ -183,8 +187,7 @@ class Router:
         running = self._running.get(message.session)
         if running is None:
             return
-        role = next((role for role, address in running.at.items() if address == sender), None)
-        if role is None:
+        if (role := next((role for role, at in running.at.items() if at == sender), None)) is None:
             return  # a peer that this session has left
         if isinstance(message, Forgotten | Failed):
             self._advance(message.session, events.From(role, message))
@@ -199,8 +202,7 @@ class Router:
 
     def _allow(self, name: str, running: Running) -> None:
         """Sets the budget of a session's next round, where it is the router's to choose."""
-        budget = self._allowance.of(running)
-        if budget is not None:
+        if (budget := self._allowance.of(running)) is not None:
             self._advance(name, events.Allowed(budget))
 
     def _greet(self, sender: Address, hello: Hello, now: float) -> None:
@@ -261,16 +263,14 @@ class Router:
                 learns = drafter is not None and drafter.hello.successors
                 if verifier is not None:
                     verifier.foresight.consulted(name, len(tokens), self._now)
-                consult = Consult(
-                    name, epoch, base, tokens, list(guesses), list(parents), learns, list(trusted)
-                )
-                self._waiting[name] = consult
+                said = list(guesses), list(parents), learns, list(trusted)
+                self._waiting[name] = Consult(name, epoch, base, tokens, *said)
             case events.Commit(tokens, speakers, logprobs):
                 offset = len(running.tokens) - running.prompt
                 running.tokens.extend(tokens)
-                said, counts = (list(tokens), list(speakers)), running.state.counts
+                text, counts = (list(tokens), list(speakers)), running.state.counts
                 at = self._peers.replicas(running)
-                chunk = Chunk(name, offset, *said, counts=counts, logprobs=list(logprobs), at=at)
+                chunk = Chunk(name, offset, *text, counts=counts, logprobs=list(logprobs), at=at)
                 self._send(running.gateway, chunk)
             case events.End(finish, error):
                 self._end(name, running, finish, error)

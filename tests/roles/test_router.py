@@ -166,6 +166,18 @@ def test_silence_is_death() -> None:
     assert roster == Roster([Hello("verifier")])
 
 
+def test_a_router_that_was_paused_blames_nobody() -> None:
+    hub = Hub(RouterConfig(lost_after_seconds=3.0))
+    hub.greet(b"judge-a", b"judge-b")
+    hub.hears(GATE, Hello("gateway"))
+    assert hub.router.tick(1.0) == []
+    assert hub.router.tick(9.0) == [], "nobody could be heard"
+    hub.now = 10.0
+    hub.hears(b"judge-b", Hello("verifier"))
+    assert hub.router.tick(11.9) == []
+    assert hub.router.tick(12.1) == [GATE, b"judge-a"], "who is silent from there on"
+
+
 def test_gateways_hear_who_is_there() -> None:
     hub = Hub()
     hub.hears(GATE, Hello("gateway"))
