@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import grpc.aio
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from ringroad.actors.errors import Unavailable
 from ringroad.actors.gateway.answers import mode_number, pair_of, role_of
 from ringroad.actors.gateway.config import GatewayConfig
 from ringroad.actors.gateway.keys import Scope
@@ -92,4 +93,9 @@ class ControlServicer:
         """Ends a request of whoever asks, whether it runs or waits, here or at another gateway."""
         name = name_of(asking().name, request.request_id)
         here = self._sessions.abort(name)
-        return control_pb2.AbortResponse(aborted=here or await self._resuming.abort(name))
+        try:  # another gateway may have begun it as well, while the ledger was away
+            there = await self._resuming.abort(name)
+        except Unavailable:
+            if not here:
+                raise
+        return control_pb2.AbortResponse(aborted=here or there)

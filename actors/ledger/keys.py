@@ -12,12 +12,13 @@ class Keys(NamedTuple):
     record: str
     text: str  # a stream of pieces; see pieces.py
     owner: str  # the gateway that generates it
+    others: str  # a set of gateways that generate it though it is not theirs
 
 
 def of_request(request_id: str) -> Keys:
     """Clients choose the names of requests: none of them is in a key."""
     tag = f"{_PREFIX}:{{{blake2b(request_id.encode(), digest_size=16).hexdigest()}}}"
-    return Keys(f"{tag}:record", f"{tag}:text", f"{tag}:owner")
+    return Keys(f"{tag}:record", f"{tag}:text", f"{tag}:owner", f"{tag}:others")
 
 
 def lease(gateway: str) -> str:

@@ -99,7 +99,7 @@ class Ledger(Protocol):
         gone."""
 
     async def abort(self, request_id: str) -> bool:
-        """Has the owner of a request end it; False where it has none."""
+        """Has the owner of a request end it, and whoever else generates it; False where nobody does."""
 
     async def aborted(self) -> str:
         """Waits until another gateway wants a request of this one ended; its name. Waits on while the ledger

@@ -14,10 +14,10 @@ if last then
 end
 """
 
-# KEYS: record, text, owner. ARGV: gateway, expiry in ms, record or nothing, where the piece begins, where it
-# ends, the piece, the ending or nothing, '1' to give the request up.
+# KEYS: record, text, owner, others. ARGV: gateway, expiry in ms, record or nothing, where the piece begins,
+# where it ends, the piece, the ending or nothing, '1' to give the request up.
 # Gives how many tokens the text holds, and: 'written', 'wanted' (the record is not there), 'other' (another
-# gateway's), 'over' (it has ended). A piece behind a gap is not written.
+# gateway's; an abort reaches both), 'over' (it has ended). A piece behind a gap is not written.
 WRITE = (
     """
 if redis.call('EXISTS', KEYS[1]) == 0 then
@@ -30,7 +30,11 @@ end
     + """
 if ended then return {known, 'over'} end
 local owner = redis.call('GET', KEYS[3])
-if owner and owner ~= ARGV[1] then return {known, 'other'} end
+if owner and owner ~= ARGV[1] then
+  redis.call('SADD', KEYS[4], ARGV[1])
+  redis.call('PEXPIRE', KEYS[4], ARGV[2])
+  return {known, 'other'}
+end
 local first, stop = tonumber(ARGV[4]), tonumber(ARGV[5])
 if first <= known and stop > known then
   redis.call('XADD', KEYS[2], ARGV[5] .. '-0', 'piece', ARGV[6])
@@ -48,8 +52,8 @@ return {known, 'written'}
 """
 )
 
-# KEYS: record, text, owner. ARGV: gateway, expiry in ms, the owner that is gone or nothing. Of several that
-# saw the same owner gone one is given 1, the others 0.
+# KEYS: record, text, owner, others. ARGV: gateway, expiry in ms, the owner that is gone or nothing. Of many
+# that saw the same owner gone one is given 1, the rest 0.
 CLAIM = (
     """
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end

@@ -120,16 +120,17 @@ class RedisLedger:
                 offset += len(part.tokens)
 
     async def abort(self, request_id: str) -> bool:
+        where = keys.of_request(request_id)
         with _asking():
-            owner, alive = await self._owner(keys.of_request(request_id))
-            if alive:
-                mail = keys.aborts(owner)
+            (owner, alive), others = await self._owner(where), await self._others(where)
+            told = {owner, *others} if alive else others
+            for mail in map(keys.aborts, sorted(told)):
                 async with self._redis.pipeline(transaction=True) as together:
                     together.execute_command("RPUSH", mail, request_id.encode())
                     together.execute_command("PEXPIRE", mail, self._expiry)
                     for answer in await together.execute(raise_on_error=False):
                         _no_error(answer)
-        return alive
+        return bool(told)
 
     async def aborted(self) -> str:
         while True:
@@ -227,6 +228,12 @@ class RedisLedger:
         if owner is None:
             return "", False
         return owner.decode(), bool(await self._redis.exists(keys.lease(owner.decode())))
+
+    async def _others(self, where: keys.Keys) -> set[str]:
+        """Gateways that generate it as well, though it is not theirs, and live."""
+        names: Any = await self._redis.smembers(where.others)
+        others = {name.decode() for name in names}
+        return {each for each in others if await self._redis.exists(keys.lease(each))}
 
     async def _pieces(self, where: keys.Keys, offset: int, *, wait: bool) -> Sequence[Stored]:
         block = max(1, int(self._patience * 1000)) if wait else None

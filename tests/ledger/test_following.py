@@ -104,6 +104,26 @@ def test_who_stops_following_leaves_nothing(server: Server) -> None:
     run(body())
 
 
+def test_an_abort_reaches_whoever_generates_what_is_anothers(server: Server) -> None:
+    """Both were asked while the ledger was away, and could not know of each other."""
+
+    async def body() -> None:
+        name, (tokens, speakers) = named(), spoken(9)
+        async with gateways(server.url, 3, lease_seconds=600) as [a, b, c]:
+            for ledger in (a, b):
+                ledger.begin(record(name))
+                ledger.commit(name, 0, tokens, speakers)
+                await until(lambda which=ledger: written(which))  # type: ignore[misc]
+            for who in (c, b):
+                waiting = [asyncio.create_task(each.aborted()) for each in (a, b)]
+                assert await who.abort(name)
+                assert await asyncio.gather(*waiting) == [name, name]
+            server.ask("DEL", keys.lease(a._me), keys.lease(b._me))
+            assert not await c.abort(name), "nobody is there"
+
+    run(body())
+
+
 def test_an_abort_reaches_the_owner(server: Server) -> None:
     async def body() -> None:
         name = named()
