@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ringroad.actors.gateway.config import GatewayConfig, Pair, Policies
 from ringroad.actors.gateway.link import LinkLost
 from ringroad.actors.gateway.server import Gateway
-from ringroad.actors.messages import Hello, Message, Submit, ToGateway, ToRouter
+from ringroad.actors.messages import Cancel, Chunk, Hello, Message, Submit, ToGateway, ToRouter
 from ringroad.actors.tokenizer import Tokenizer
 from ringroad.v1 import control_pb2, inference_pb2
 from tests.simulation.ledger import Handle
@@ -50,11 +50,12 @@ class GatewayProcess(Caller):
     speaks = "gateway"
 
     def __init__(self, world: "World", name: str, life: int) -> None:
-        self._seeking = True
         self._inbox: deque[Message | Lost] = deque()
         self._news = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self.silent_since: float | None = None
+        self._lost = False  # its router, and it has not asked for another
+        self._cancelled: set[str] = set()  # names that a router was told to end
         super().__init__(world, name, life)
         self.handle = Handle(world.ledger, self)
         config = GatewayConfig(
@@ -106,18 +107,20 @@ class GatewayProcess(Caller):
 
     async def send(self, message: ToRouter) -> None:
         """As a `RouterLink`."""
-        if self.connection is None:
+        if not self.connections():
             raise LinkLost("simulated")
         if isinstance(message, Submit):
             self._check(message)
-        self.later(0.0, self.tell, [message]) if self.stalled else self.tell([message])
+        if isinstance(message, Cancel):
+            self._cancelled.add(message.session)
+        self.later(0.0, self._tell, message) if self.stalled else self._tell(message)
 
     async def receive(self) -> ToGateway:
         """As a `RouterLink`."""
         while not self._inbox:
-            if self.connection is None and not self._seeking:
-                self._seeking = True
-                super().call_again()
+            if self._lost:
+                self._lost = False
+                self.links[0].call_again()
             self._news.clear()
             await self._news.wait()
         message = self._inbox.popleft()
@@ -131,22 +134,32 @@ class GatewayProcess(Caller):
         if session is not None and len(submit.committed) < len(session.transcript):
             self.world.wrong(f"{self.name} has {submit.session} begun anew")
 
-    def take(self, messages: Sequence[Message]) -> None:
+    def _tell(self, message: ToRouter) -> None:
+        for connection in self.connections():
+            connection.up.send([message])
+
+    def take(self, connection: Connection, messages: Sequence[Message]) -> None:
+        for message in messages:
+            if isinstance(message, Chunk) and message.finish is None:
+                self._wanted(message.session)
         self._inbox.extend(messages)
         self._news.set()
 
+    def _wanted(self, name: str) -> None:
+        """Nothing is generated for nobody: whoever leaves a session has its router end it."""
+        routes = self.gateway._sessions._routes
+        told = self._cancelled | {each.session for each in routes._outbox if isinstance(each, Cancel)}
+        if name not in routes._routed and name not in told:
+            self.world.wrong(f"{self.name} is sent {name}, which it left without a word")
+
     def parted(self, connection: Connection) -> None:
         self._inbox.append(Lost())
+        self._lost = True
         self._news.set()
 
-    def call_again(self) -> None:
-        """Not before the gateway asks for it."""
-        if self._seeking:
-            super().call_again()
-
-    def _leave(self) -> None:
-        self._seeking = False
-        super()._leave()
+    def calls_again(self) -> bool:
+        """Not before it asks for another."""
+        return False
 
     def held(self) -> dict[str, object]:
         """What it still holds of requests."""

@@ -25,7 +25,7 @@ def held(process: object, harsh: bool) -> str:
         engine = role._engine
         found = _filled(
             held=role._held, tasks=role._tasks, sessions=engine._sessions, blocks=engine._pool._holders
-        )
+        ) + _filled(owners=process.shared._owners)
         if isinstance(role, ModelDrafter):
             found += _filled(
                 growers=role._growers, free=role._free, guessed=role._guessed, ahead=role._idle._ahead

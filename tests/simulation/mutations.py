@@ -5,7 +5,7 @@ import inspect
 import sys
 import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -18,28 +18,46 @@ MOST = 2000  # seeds until a bug counts as missed
 
 
 @dataclass(frozen=True)
-class Mutation:
+class Change:
     """`old` becomes `new` in the source of a function, which is named as module:Class.method."""
 
-    name: str
     where: str
     old: str
     new: str
-    quick: bool = False  # caught by few seeds: tried in every test run
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """The product with this bug. Raises ValueError where the text is not there once."""
+        """The product with it. Raises ValueError where the text is not there once."""
         module_name, path = self.where.split(":")
         *owners, name = path.split(".")
         owner: Any = reduce(getattr, owners, importlib.import_module(f"ringroad.actors.{module_name}"))
         function = getattr(owner, name)
         source = textwrap.dedent(inspect.getsource(function))
         if source.count(self.old) != 1:
-            raise ValueError(f"{self.name}: {source.count(self.old)} times in {self.where}: {self.old}")
+            raise ValueError(f"{source.count(self.old)} times in {self.where}: {self.old}")
         found: dict[str, Any] = {}
         exec(source.replace(self.old, self.new), function.__globals__, found)
         with patch.object(owner, name, found[name]):
+            yield
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A deliberate bug: a change, and `more` where one alone leaves the rule standing elsewhere."""
+
+    name: str
+    where: str
+    old: str
+    new: str
+    more: tuple[Change, ...] = ()
+    quick: bool = False  # caught by few seeds: tried in every test run
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """The product with this bug. Raises ValueError."""
+        with ExitStack() as all_of_it:
+            for change in (Change(self.where, self.old, self.new), *self.more):
+                all_of_it.enter_context(change.applied())
             yield
 
 
@@ -59,6 +77,35 @@ MUTATIONS = [
         "return waits == (None, role, answer.epoch, answer.length)",
         "return waits[:2] == (None, role)",
         quick=True,
+    ),
+    Mutation(
+        "nobody looks at epochs",
+        f"{SESSION}:fits",
+        "answer.epoch, ",
+        "waits[2], ",
+        more=(
+            Change(f"{SESSION}:advance", "message.epoch != state.peer(role).epoch", "False"),
+            Change(f"{TENANT}._follow", "or held.epoch != ask.epoch", ""),
+        ),
+    ),
+    Mutation(
+        "roles do not look at epochs",
+        f"{TENANT}._follow",
+        "or held.epoch != ask.epoch",
+        "",
+    ),
+    Mutation(
+        "routers do not look at epochs",
+        f"{SESSION}:fits",
+        "answer.epoch, ",
+        "waits[2], ",
+        more=(Change(f"{SESSION}:advance", "message.epoch != state.peer(role).epoch", "False"),),
+    ),
+    Mutation(
+        "an opening that comes again voids what was begun",
+        f"{TENANT}.receive",
+        "held.epoch >= epoch",
+        "False",
     ),
     Mutation(
         "the cache is not rolled back",

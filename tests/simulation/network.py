@@ -56,7 +56,7 @@ class Way:
             self._carry(self._frame(messages))
             return
         for message in messages:
-            for _ in range(1 + (self._draw.random() < 0.1)):
+            for _ in range(1 + (self._draw.random() < self._world.schedule.repeats)):
                 self._carry(self._frame([message]))
 
     def release(self) -> None:
@@ -126,6 +126,14 @@ class Connection:
         if self.broken:
             return
         self.broken = self.up.broken = self.down.broken = True
+        self._tell(by)
+
+    def hang_up(self) -> None:
+        """Its router gives it up: it hears nothing more, and what it has said still arrives."""
+        self.up.broken = True
+        self._tell(self.router)
+
+    def _tell(self, by: "End | None") -> None:
         for end in (self.spoke, self.router):
             if end is not by and (self._world.schedule.noticed and not self.up.held):
                 self._world.loop.call_later(NOTICED, end.broke, self)

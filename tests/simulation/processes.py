@@ -122,11 +122,12 @@ class RouterProcess(Process):
         self._flush()
 
     def _tick(self) -> None:
-        for address in self.router.tick(self.now):
+        silent = self.router.tick(self.now)
+        self._flush()  # those that are given up included: they may live
+        for address in silent:
             if (connection := self._connections.pop(address, None)) is not None:
-                connection.cut(self)
+                connection.hang_up()
         self._no_orphans()
-        self._flush()
         self.later(HEARTBEAT, self._tick)
 
     def _no_orphans(self) -> None:
@@ -153,74 +154,96 @@ class RouterProcess(Process):
                 self._connections[address].down.send(messages)
 
 
+class Link:
+    """A way to a router that a process keeps up: to any, or to the one of a name."""
+
+    def __init__(self, caller: "Caller", name: str = "") -> None:
+        self.connection: Connection | None = None
+        self._caller, self._name = caller, name
+        self._heard = 0.0
+        self.call_again()
+
+    def call_again(self) -> None:
+        """Looks for a router once more."""
+        self._caller.later(RECONNECT, self._seek)
+
+    def heard(self) -> None:
+        """It has said something."""
+        self._heard = self._caller.now
+
+    def leave(self) -> None:
+        """It is gone, or as good as that."""
+        assert self.connection is not None
+        parted, self.connection = self.connection, None
+        parted.cut(self._caller)
+        self._caller.parted(parted)
+        if self._caller.calls_again():
+            self.call_again()
+
+    def _seek(self) -> None:
+        caller = self._caller
+        router = caller.world.router(caller.draw, self._name)
+        if router is None:
+            caller.later(HEARTBEAT, self._seek)
+            return
+        self.connection = Connection(caller.world, caller.new_name(), caller, router, caller.speaks)
+        router.connected(self.connection)
+        self.heard()
+        self._greet(self.connection)
+
+    def _greet(self, connection: Connection) -> None:
+        if connection is not self.connection:
+            return
+        caller = self._caller
+        if caller.now - self._heard >= SILENT:
+            self.leave()
+            return
+        connection.up.send([caller.hello()])
+        caller.later(HEARTBEAT, self._greet, connection)
+
+
 class Caller(Process):
-    """A process that keeps up its way to a router."""
+    """A process that keeps up its ways to routers: one to any, or one to each."""
 
     speaks = "role"
 
-    def __init__(self, world: "World", name: str, life: int) -> None:
+    def __init__(self, world: "World", name: str, life: int, routers: Sequence[str] = ("",)) -> None:
         super().__init__(world, name, life)
-        self.connection: Connection | None = None
         self._calls = 0
-        self._heard = 0.0
-        self.call_again()
+        self.links = [Link(self, each) for each in routers]
 
     def hello(self) -> Hello:
         """Who this is."""
         raise NotImplementedError
 
+    def new_name(self) -> str:
+        """What this calls itself on one connection."""
+        self._calls += 1
+        return f"{self.name}.{self.life}.{self._calls}"
+
     def connections(self) -> list[Connection]:
-        return [] if self.connection is None else [self.connection]
+        return [link.connection for link in self.links if link.connection is not None]
 
     def got(self, connection: Connection, messages: Sequence[Message]) -> None:
-        if connection is self.connection:
-            self._heard = self.now
-            self.take(messages)
+        for link in self._of(connection):
+            link.heard()
+            self.take(connection, messages)
 
-    def take(self, messages: Sequence[Message]) -> None:
-        """What the router says."""
+    def take(self, connection: Connection, messages: Sequence[Message]) -> None:
+        """What a router says."""
         raise NotImplementedError
 
     def parted(self, connection: Connection) -> None:
-        """There is no router any more."""
+        """That router is gone."""
+
+    def calls_again(self) -> bool:
+        """Whether another is looked for at once."""
+        return True
 
     def left(self, connection: Connection) -> None:
-        if connection is self.connection:
-            self._leave()
+        for link in self._of(connection):
+            link.leave()
 
-    def tell(self, messages: Sequence[Message]) -> None:
-        """To the router, if there is one."""
-        if self.connection is not None:
-            self.connection.up.send(messages)
-
-    def _seek(self) -> None:
-        router = self.world.router(self.draw)
-        if router is None:
-            self.later(HEARTBEAT, self._seek)
-            return
-        self._calls += 1
-        name = f"{self.name}.{self.life}.{self._calls}"
-        connection = self.connection = Connection(self.world, name, self, router, self.speaks)
-        router.connected(connection)
-        self._heard = self.now
-        self._greet(connection)
-
-    def _greet(self, connection: Connection) -> None:
-        if connection is not self.connection:
-            return
-        if self.now - self._heard >= SILENT:
-            self._leave()
-            return
-        connection.up.send([self.hello()])
-        self.later(HEARTBEAT, self._greet, connection)
-
-    def _leave(self) -> None:
-        assert self.connection is not None
-        parted, self.connection = self.connection, None
-        parted.cut(self)
-        self.parted(parted)
-        self.call_again()
-
-    def call_again(self) -> None:
-        """Looks for a router once more."""
-        self.later(RECONNECT, self._seek)
+    def _of(self, connection: Connection) -> list[Link]:
+        """The link that a connection is; none where it was given up."""
+        return [link for link in self.links if link.connection is connection]

@@ -27,10 +27,11 @@ class RoleProcess(Caller):
     """A drafter or verifier, as `run_role` runs it."""
 
     def __init__(self, world: "World", name: str, life: int) -> None:
-        super().__init__(world, name, life)
+        routers = [each for each in world.schedule.processes if each.startswith("router")]
+        super().__init__(world, name, life, routers)
         self.slow = False
         self.role = role_of(world, name)
-        self._shared = Shared(self.role)
+        self.shared = Shared(self.role)
         self._inbox: deque[tuple[bytes, Sequence[Message] | None]] = deque()  # None: the router is gone
         self._working = False
 
@@ -38,9 +39,8 @@ class RoleProcess(Caller):
         place = ["here"] if self.world.schedule.shared else [self.name]
         return structs.replace(self.role.hello(), place=place)
 
-    def take(self, messages: Sequence[Message]) -> None:
-        assert self.connection is not None
-        self._inbox.append((self.connection.identity, messages))
+    def take(self, connection: Connection, messages: Sequence[Message]) -> None:
+        self._inbox.append((connection.identity, messages))
         self._work()
 
     def parted(self, connection: Connection) -> None:
@@ -53,9 +53,9 @@ class RoleProcess(Caller):
         while self._inbox:
             router, messages = self._inbox.popleft()
             if messages is None:
-                self._shared.lost(router)
+                self.shared.lost(router)
             else:
-                self._shared.receive(router, messages)
+                self.shared.receive(router, messages)
         if not self.role.busy:
             return
         self._working = True
@@ -65,16 +65,16 @@ class RoleProcess(Caller):
         # What a drafter reads while nobody asks need not be the text.
         self.role._engine.texts = self.role._held if self.role.asked else None
         try:
-            answers = self._shared.step()
+            answers = self.shared.step()
         except Exception as error:  # noqa: BLE001 - whatever it is, it must not be
             self.world.wrong(f"a step of {self.name} raised {type(error).__name__}: {error}")
-            answers = self._shared.rescue()
+            answers = self.shared.rescue()
         self.later(self.world.seconds, self._worked, answers)
 
     def _worked(self, answers: Mapping[bytes, Sequence[Message]]) -> None:
-        for router, told in answers.items():
-            if self.connection is not None and router == self.connection.identity:
-                self.tell(told)
+        for connection in self.connections():
+            if told := answers.get(connection.identity):
+                connection.up.send(told)
         self._working = False
         self._work()
 

@@ -129,6 +129,7 @@ class Schedule:
     shared: bool = False  # all roles take turns on the same cores
     wild: bool = False  # messages take very different times
     harsh: bool = False  # messages between router and roles are repeated, and overtake each other
+    repeats: float = 0.1  # of the messages in a harsh one
     noticed: bool = True  # whoever is left is told by the connection, and not by silence alone
     strategies: bool = False  # drafters guess without their model, too
     second_choices: bool = False
@@ -161,26 +162,31 @@ def drawn(seed: int) -> Schedule:
         shared=draw.random() < 0.3,
         wild=draw.random() < 0.4,
         harsh=draw.random() < 0.15,
+        repeats=draw.choice([0.1, 0.6]),
         noticed=draw.random() < 0.7,
         strategies=draw.random() < 0.3,
         second_choices=draw.random() < 0.5,
         chunk=draw.choice([16, 48, 256]),
         blocks=draw.choice([6, 64, 64]),
         gateways=draw.choice([1, 2]),
+        routers=draw.choice([1, 1, 2]),
         places=draw.choice([1, 2, 8]),
         ahead=draw.choice(["auto", "serial", "ahead", "enumerate"]),
     )
-    asks = tuple(_ask(draw, i, plain) for i in range(draw.choice([1, 2, 3])))
-    faults = tuple(_fault(draw, plain, asks) for _ in range(draw.choice([0, 1, 2, 2, 3, 4])))
+    breaks = draw.choice([0, 0, 0, 1, 2, 4] if plain.harsh else [0, 1, 2, 2, 3, 4])
+    # What was moved there and back in a harsh world may wait for an answer that a late Close has stopped.
+    gives_up = plain.harsh and breaks > 0
+    asks = tuple(_ask(draw, i, plain, gives_up) for i in range(draw.choice([1, 2, 3])))
+    faults = tuple(_fault(draw, plain, asks) for _ in range(breaks))
     return replace(plain, asks=asks, faults=tuple(sorted(faults, key=lambda fault: fault.at)))
 
 
-def _ask(draw: random.Random, index: int, world: Schedule) -> Ask:
+def _ask(draw: random.Random, index: int, world: Schedule, gives_up: bool) -> Ask:
     modes = [Mode.SPECULATIVE] * 3 + [Mode.ROUTED] * 3 + [Mode.LARGE, Mode.SMALL]
     mode = draw.choice(modes if world.drafters else [Mode.SPECULATIVE, Mode.LARGE])
     drafts = {Mode.SPECULATIVE: [None, None, 0, 1, 3, 6], Mode.ROUTED: [None, 1, 3, 6]}
     drafts |= {Mode.LARGE: [None], Mode.SMALL: [None]}
-    leaves = draw.random() < (1.0 if world.harsh else 0.2)
+    leaves = draw.random() < (1.0 if gives_up else 0.2)
     return Ask(
         f"a{index}",
         at=draw.uniform(0.0, 0.8),
@@ -195,7 +201,7 @@ def _ask(draw: random.Random, index: int, world: Schedule) -> Ask:
         resumable=draw.random() < 0.8,
         leaves=tuple(draw.expovariate(4.0) for _ in range(draw.choice([0, 0, 0, 1, 2]))),
         deadline=draw.uniform(0.2, 2.0) if draw.random() < 0.05 else None,
-        cancelled=(8.0 if world.harsh else draw.expovariate(3.0)) if leaves else None,
+        cancelled=(8.0 if gives_up else draw.expovariate(3.0)) if leaves else None,
     )
 
 

@@ -83,9 +83,10 @@ class World:
         if self.tracing:
             self.trace.append(f"{self.loop.time():9.4f} {what}")
 
-    def router(self, draw: random.Random) -> RouterProcess | None:
-        """One that lives, wherever it is found."""
-        found = [each for each in self.processes.values() if isinstance(each, RouterProcess) and each.alive]
+    def router(self, draw: random.Random, name: str = "") -> RouterProcess | None:
+        """One that lives: that of a name, or any."""
+        routers = [each for each in self.processes.values() if isinstance(each, RouterProcess)]
+        found = [each for each in routers if each.alive and name in ("", each.name)]
         return draw.choice(found) if found else None
 
     def apart(self, one: str, other: str) -> bool:
