@@ -1,4 +1,4 @@
-"""Chaos: every part of a real cluster is killed and stopped, alone and in pairs, while texts are streamed.
+"""Chaos: every part of a real cluster is killed, stopped and cut off, alone and in pairs, under streams.
 
     python bench/chaos.py [--faults 200] [--streams 2000] [--minutes 120]
 
@@ -23,6 +23,7 @@ from plots import axes, bars
 
 from tests.chaos.campaign import Chaos
 from tests.chaos.cluster import started
+from tests.chaos.cutting import can_cut
 from tests.chaos.streams import Load
 
 ALONE = "RINGROADALONE"
@@ -51,11 +52,13 @@ def main() -> None:
     options.add_argument("--seed", type=int, default=1, help="of who is struck, and when")
     options.add_argument("--out", type=Path, default=RESULTS / "chaos.json")
     chosen = options.parse_args()
+    # Only there: it changes the ways of packets.
+    hows = ["kill", "stop", *["cut"] * (bool(os.environ.get(ALONE)) and can_cut())]
     head = {**heading(), "namespace": bool(os.environ.get(ALONE))}
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder, started(Path(folder)) as cluster:
         load = Load(cluster.targets, chosen.texts)
         bounds = chosen.faults, chosen.streams, chosen.minutes, chosen.at_once
-        chaos = Chaos(cluster, load, *bounds, chosen.seed)
+        chaos = Chaos(cluster, load, *bounds, chosen.seed, hows)
 
         def tell(line: str) -> None:
             print(line, flush=True)

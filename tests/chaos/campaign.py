@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
@@ -54,6 +54,7 @@ class Chaos:
     minutes: float
     at_once: int
     seed: int
+    hows: Sequence[str] = ("kill", "stop")
     tallies: dict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
     done: int = 0
     usual: float = 0.0  # seconds between two events of a stream without faults
@@ -73,7 +74,7 @@ class Chaos:
         await asyncio.sleep(_BACKGROUND_SECONDS)
         self.usual = self._usual()
         rng = random.Random(self.seed)
-        turns = in_turn(self.cluster.full)
+        turns = in_turn(self.cluster.full, self.hows)
         try:
             while self.done < self.faults and time.monotonic() - self.began < 60 * self.minutes:
                 fault = next(turns)
