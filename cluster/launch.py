@@ -28,6 +28,7 @@ from ringroad.cluster.config import ClusterConfig, load_config
 from ringroad.cluster.deployments import GATEWAYS, applications, places
 from ringroad.cluster.embedded import with_ledger
 from ringroad.cluster.heads import with_head
+from ringroad.cluster.node import one_node
 from ringroad.cluster.roles import check_models
 
 OBJECT_STORE_BYTES = 100 * 1024 * 1024  # nothing large goes through Ray's object store here
@@ -90,16 +91,13 @@ def connected(config: ClusterConfig) -> Iterator[None]:
         token.write_text(secrets.token_hex(32))
         # A token of this cluster's own; Ray would write one into the user's home.
         os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
-        ray.init(
+        with one_node(
+            Path(folder),
             namespace="ringroad",
             # Roles that share cores still need a place each.
             num_cpus=max(os.cpu_count() or 1, places(config)),
             include_dashboard=False,
             object_store_memory=OBJECT_STORE_BYTES,
             _node_ip_address=config.host,
-            _temp_dir=folder,
-        )
-        try:
+        ):
             yield
-        finally:
-            ray.shutdown()
