@@ -93,9 +93,10 @@ class ControlServicer:
         """Ends a request of whoever asks, whether it runs or waits, here or at another gateway."""
         name = name_of(asking().name, request.request_id)
         here = self._sessions.abort(name)
-        try:  # another gateway may have begun it as well, while the ledger was away
+        try:  # also where it runs here: another gateway may have begun it while the ledger was away
             there = await self._resuming.abort(name)
         except Unavailable:
             if not here:
                 raise
+            there = False
         return control_pb2.AbortResponse(aborted=here or there)

@@ -178,6 +178,20 @@ async def test_abort_reaches_another_gateway(serving: Any, helpers: Any) -> None
         assert not (await b.control.Abort(control_pb2.AbortRequest(request_id="mine"))).aborted
 
 
+@pytest.mark.parametrize("away", [False, True])
+async def test_abort_of_what_runs_here_reaches_another_gateway_too(serving: Any, away: bool) -> None:
+    """Which began it as well, while the ledger was away."""
+    async with Cluster(serving) as (cluster, a, _):
+        call, submit = await begun(a, b"abc")
+        other = cluster.store.aborts["c"] = asyncio.Queue()
+        cluster.store.rows["mine"].owner = "c"
+        cluster.ledgers[0].away = away
+        assert (await a.control.Abort(control_pb2.AbortRequest(request_id="mine"))).aborted
+        assert await a.router.cancelled() == Cancel(submit.session)
+        assert [other.get_nowait() for _ in range(other.qsize())] == ["mine"] * (not away)
+        call.cancel()
+
+
 async def test_who_left_and_asks_again_has_it_go_on(serving: Any, helpers: Any) -> None:
     """Also where it was not resumable: under its name it is the same generation."""
     async with Cluster(serving) as (cluster, a, b):
