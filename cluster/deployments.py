@@ -48,6 +48,8 @@ log = logging.getLogger(__name__)
 # A waiting OpenMP thread spins for some 100 microseconds, which outlasts the gap between two layers,
 # and then sleeps, which leaves the core to the role whose turn it is.
 SPIN = "200000"
+# Of a CPU, for what does not compute: a head node that offers no CPUs is to be left alone.
+SLIVER = 0.001
 # Two applications, since gateways are to end before those they need.
 ROLES, GATEWAYS = "ringroad", "ringroad-gateways"
 
@@ -255,7 +257,7 @@ def applications(config: ClusterConfig) -> dict[str, serve.Application]:
         )
         return deployment.bind(config, mine, directory)
 
-    weightless: dict[str, Any] = {"ray_actor_options": {"num_cpus": 0}}
+    weightless: dict[str, Any] = {"ray_actor_options": {"num_cpus": SLIVER}}
     directory = deployed("directory", DirectoryDeployment, **weightless).bind(config)
     router = deployed("router", RouterDeployment, config.router.replicas, **weightless)
     gateway = deployed("gateway", GatewayDeployment, config.gateway.replicas, **weightless)
@@ -264,8 +266,8 @@ def applications(config: ClusterConfig) -> dict[str, serve.Application]:
 
 
 def places(config: ClusterConfig) -> int:
-    """How many CPUs the roles ask of Ray, all replicas together."""
-    return sum(mine.replicas * _ranks(mine) * _cpus(mine) for mine in _rooms(config).values())
+    """How many CPUs are asked of Ray, all replicas together."""
+    return 1 + sum(mine.replicas * _ranks(mine) * _cpus(mine) for mine in _rooms(config).values())
 
 
 def _ranks(mine: RoleConfig) -> int:
