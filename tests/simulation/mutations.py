@@ -164,7 +164,7 @@ MUTATIONS = [
     Mutation(
         "the drafter is taken to hold more than it does",
         f"{SESSION}:_judged",
-        "min(count, len(stayed)) if chain else 0",
+        "min(count, len(stayed), state.held) if chain else 0",
         "count",
     ),
     Mutation(
