@@ -186,7 +186,7 @@ def test_prompts_are_read_whole_unless_the_plan_says_otherwise(in_part: bool) ->
     assert reading
     assert set(reading) == {in_part}
     engine.open("next", SAMPLINGS[0])
-    assert engine.adopt("next", text) == (512 if in_part else 768)
+    assert engine.adopt("next", text) == (512 if in_part else 799)
 
 
 @pytest.mark.parametrize("view", views.names())

@@ -210,11 +210,11 @@ def test_a_second_request_takes_over_what_the_first_has_read() -> None:
     judge, text = verifier(), prompt(500, 3)
     answered(judge, Consult("s", 0, 0, text))
     judge.receive(Close("s"))
-    assert (judge.hello().cached_tokens, judge.hello().idle_tokens) == (0, 448)
+    assert (judge.hello().cached_tokens, judge.hello().idle_tokens) == (0, 512)
     judge.receive(Open("t", 0, WARM))
     judge.receive(Consult("t", 0, 0, [*text[:450], *prompt(20, 4)]))
     assert [type(answer) for answer in judge.step()] == [Verdict]
-    assert (judge.hello().cached_tokens, judge.hello().idle_tokens) == (470, 0)
+    assert (judge.hello().cached_tokens, judge.hello().idle_tokens) == (470, 64)
     assert judge.hello().found_share == pytest.approx(448 / (500 + 470))
 
 
