@@ -98,12 +98,15 @@ class GatewayProcess(Caller):
 
     def generate(self, request: inference_pb2.GenerateRequest, stream: "Stream") -> asyncio.Task[Any]:
         """A call of a client's."""
-        return self.spawn(self.gateway._inference.Generate(request, cast(Any, stream)))
+        return self.spawn(self._door("InferenceService").Generate(request, cast(Any, stream)))
 
     def abort(self, request_id: str) -> asyncio.Task[Any]:
         """Another."""
         request = control_pb2.AbortRequest(request_id=request_id)
-        return self.spawn(self.gateway._control.Abort(request, cast(Any, None)))
+        return self.spawn(self._door("ControlService").Abort(request, cast(Any, None)))
+
+    def _door(self, service: str) -> Any:
+        return next(door for known, door in self.gateway._doors.items() if known.name == service)
 
     async def send(self, message: ToRouter) -> None:
         """As a `RouterLink`."""
