@@ -148,4 +148,4 @@ def _await(there: Callable[[], bool]) -> None:
 
 def _title(process: psutil.Process) -> str:
     words = [Path(each).name if each.startswith("/") else each for each in process.cmdline()]
-    return " ".join(words)[:60]  # without the places of this machine
+    return re.sub(r"=/\S*", "", " ".join(words))[:60]  # without the places of this machine
