@@ -53,6 +53,8 @@ class Roles:
 
     def __init__(self) -> None:
         self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._spokes: list[Spoke] = []
         self.hub = Hub("127.0.0.1")
         self.router: Router | None = None
         tenants = Verifier(_engine(), MODEL), ModelDrafter(_engine(), MODEL)
@@ -66,10 +68,21 @@ class Roles:
         self._start(hosting.run_router, self.hub, RouterConfig(), self._stop)
         for role in tenants:
             spoke = Spoke(lambda: [self.hub.address], role.hello)
+            self._spokes.append(spoke)
             self._start(hosting.run_role, role, spoke, self._stop)
 
     def _start(self, run: Callable[..., None], *what: Any) -> None:
-        threading.Thread(target=run, args=what, daemon=True).start()
+        self._threads.append(threading.Thread(target=run, args=what, daemon=True))
+        self._threads[-1].start()
+
+    def close(self) -> None:
+        """Ends all, so that the next have the cores."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        for spoke in self._spokes:
+            spoke.close()
+        self.hub.close()
 
     def held(self) -> dict[str, int]:
         """Sessions that each holds, and whether a cache does."""
@@ -162,6 +175,7 @@ async def measure(texts: int, beside: int) -> dict[str, Any]:
         for other in others:
             other.cancel()
     await gateway.stop(0)
+    await asyncio.to_thread(roles.close)
     return results
 
 

@@ -13,108 +13,40 @@ import argparse
 import asyncio
 import json
 import os
-import random
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 from time import perf_counter, process_time
 from typing import Any
 
 import grpc.aio
 import msgspec
-import psutil
+from arrivals import first
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from harness import HERE, RESULTS, console, heading, write
+from harness import RESULTS, console, heading, write
 from plots import axes, bars, level, save
+from sides import (
+    CLIENTS,
+    GENERATE,
+    GET_LOAD,
+    LOCAL,
+    SERVERS,
+    TOKENIZE,
+    Bench,
+    Server,
+    asked,
+    read,
+    server,
+    tokens_of,
+)
 
 from ringroad.v1.control_pb2 import GetLoadRequest
 from ringroad.v1.inference_pb2 import (
-    FINISH_REASON_LENGTH,
-    MODE_LARGE,
-    GenerateRequest,
-    GenerateResponse,
     TokenizeRequest,
 )
 
-SERVERS, CLIENTS = min(os.sched_getaffinity(0)), max(os.sched_getaffinity(0))  # cores
-GENERATE, GET_LOAD, TOKENIZE = (
-    f"/ringroad.v1.{name}"
-    for name in ("InferenceService/Generate", "ControlService/GetLoad", "InferenceService/Tokenize")
-)
 AT_ONCE = 64
 SHAPES = {"a token a message": (64 / 30_000, 1), "four tokens a message": (64 / 30_000, 4)}  # paces
-STEP_SECONDS = 0.01  # of `first`: a fast engine's
-TEXT_TOKENS = 32  # likewise
-LOCAL = [("grpc.use_local_subchannel_pool", 1)]  # a connection of its own for each channel
-
-
-@dataclass
-class Server:
-    """A process of stand_in.py."""
-
-    process: "subprocess.Popen[str]"
-    address: str
-
-    def cpu(self) -> float:
-        """Seconds of the processor so far."""
-        times = psutil.Process(self.process.pid).cpu_times()
-        return times.user + times.system
-
-    def bytes(self) -> int:
-        """Memory that is its own."""
-        return int(psutil.Process(self.process.pid).memory_full_info().uss)
-
-    def pace(self, seconds: float, tokens: int) -> None:
-        """The engine's from now on."""
-        assert self.process.stdin
-        assert self.process.stdout
-        self.process.stdin.write(json.dumps([seconds, tokens]) + "\n")
-        self.process.stdin.flush()
-        self.process.stdout.readline()
-
-
-@contextmanager
-def server(core: int, *words: str) -> Iterator[Server]:
-    """A process that serves until it is left."""
-    command = [sys.executable, str(HERE / "stand_in.py"), str(core), *words]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdin
-    assert process.stdout
-    try:
-        yield Server(process, process.stdout.readline().strip())
-    finally:
-        process.stdin.close()
-        process.wait()
-
-
-@dataclass
-class Bench:
-    """All three, and channels to two."""
-
-    engine: Server
-    gateway: Server
-    echo: Server
-    to_gateway: grpc.aio.Channel
-    to_echo: grpc.aio.Channel
-    rounds: int
-
-
-def asked(tokens: int) -> bytes:
-    """A request for a text of so many tokens."""
-    plain = {"ignore_eos": True, "mode": MODE_LARGE, "sampling": {"seed": 1}}
-    return GenerateRequest(prompt="hello there", max_tokens=tokens, **plain).SerializeToString()
-
-
-async def read(call: Any) -> list[bytes]:
-    """Every message of a stream, as it came."""
-    said = []
-    while (message := await call.read()) is not grpc.aio.EOF:
-        said.append(message)
-    return said
 
 
 async def streams(bench: Bench) -> dict[str, Any]:
@@ -126,7 +58,7 @@ async def streams(bench: Bench) -> dict[str, Any]:
         rounds = []
         for number in range(bench.rounds + 1):
             ours, said = await _burst(bench.gateway, bench.to_gateway, GENERATE, [request] * AT_ONCE)
-            tokens = sum(map(_tokens, said))
+            tokens = sum(map(tokens_of, said))
             assert tokens == AT_ONCE * 600 * each, "tokens were lost"
             echoed = [msgspec.msgpack.encode(each) for each in said]
             theirs, again = await _burst(bench.echo, bench.to_echo, "/bench.Echo/Stream", echoed)
@@ -156,19 +88,6 @@ async def _burst(
     seconds = perf_counter() - began
     busy = {"server_busy": (server.cpu() - cpu) / seconds, "client_busy": (process_time() - own) / seconds}
     return {name: round(value, 4) for name, value in {"seconds": seconds, **busy}.items()}, said
-
-
-def _tokens(said: list[bytes]) -> int:
-    """Of a whole stream, whose offsets and end are as they must be."""
-    offset = 0
-    for message in said[:-1]:
-        delta = GenerateResponse.FromString(message).delta
-        assert delta.offset == offset
-        offset += len(delta.token_ids)
-    final = GenerateResponse.FromString(said[-1]).final
-    assert final.finish_reason == FINISH_REASON_LENGTH
-    assert final.usage.completion_tokens == offset
-    return offset
 
 
 async def calls(bench: Bench) -> dict[str, Any]:
@@ -206,7 +125,7 @@ async def held(bench: Bench, count: int = 1000, seconds: int = 60) -> dict[str, 
         shortest = shortest or (perf_counter() - began if any(each.done() for each in reads) else 0.0)
     whole = 0
     for each in reads:
-        whole += not each.exception() and _tokens(each.result()) == 2 * seconds
+        whole += not each.exception() and tokens_of(each.result()) == 2 * seconds
     for channel in channels:
         await channel.close()
     return {
@@ -219,68 +138,6 @@ async def held(bench: Bench, count: int = 1000, seconds: int = 60) -> dict[str, 
             "most": peak / 1e6,
             "after": bench.gateway.bytes() / 1e6,
         },
-    }
-
-
-async def first(bench: Bench) -> dict[str, Any]:
-    """Open-loop arrivals at random: the time to the first token while idle, and at 0.8 of saturation."""
-    bench.engine.pace(STEP_SECONDS, 1)
-    draw = random.Random(1)
-    await _arrivals(bench, draw, 20, 2)
-    ladder, rate = [], 60.0
-    while True:
-        ladder.append({"rate": rate} | _summary(await _arrivals(bench, draw, rate, 4)))
-        console.print(ladder[-1])
-        if ladder[-1]["server_busy"] > 0.95 or ladder[-1]["slowest_start_ms"] > 1000 or len(ladder) > 20:
-            break
-        rate *= 1.25
-    saturated = ladder[-1]["rate"]
-    idle = _summary(await _arrivals(bench, draw, 0.05 * saturated, 20))
-    loaded = _summary(await _arrivals(bench, draw, 0.8 * saturated, 15))
-    ratio = loaded["first_p99_ms"] / idle["first_p99_ms"]
-    made = {"ratio_p99": round(ratio, 3), "saturated_requests_per_second": saturated}
-    console.print(made, idle, loaded)
-    return {**made, "idle": idle, "loaded": loaded, "ladder": ladder}
-
-
-@dataclass
-class Load:
-    """What came of some seconds of arrivals."""
-
-    first: list[float]  # seconds to the first token
-    late: float  # of the arrival that was sent latest: the client's fault
-    busy: dict[str, float]
-
-
-async def _arrivals(bench: Bench, draw: random.Random, rate: float, seconds: float) -> Load:
-    call: Any = bench.to_gateway.unary_stream(GENERATE)
-    took: list[float] = []
-    late, due, tasks = 0.0, perf_counter(), []
-    cpu, own, began = bench.gateway.cpu(), process_time(), due
-
-    async def one() -> None:
-        started = perf_counter()
-        stream = call(asked(TEXT_TOKENS))
-        message = await stream.read()
-        took.append(perf_counter() - started)
-        assert _tokens([message, *await read(stream)]) == TEXT_TOKENS
-
-    while due < began + seconds:
-        await asyncio.sleep(max(0.0, due - perf_counter()))
-        late = max(late, perf_counter() - due)
-        tasks.append(asyncio.create_task(one()))
-        due += draw.expovariate(rate)
-    spent = perf_counter() - began
-    busy = {"server_busy": (bench.gateway.cpu() - cpu) / spent, "client_busy": (process_time() - own) / spent}
-    await asyncio.gather(*tasks)
-    return Load(took, late, busy)
-
-
-def _summary(load: Load) -> dict[str, Any]:
-    cuts = [1000 * cut for cut in quantiles(load.first, n=100)]
-    times = {"first_p50_ms": cuts[49], "first_p99_ms": cuts[98], "slowest_start_ms": 1000 * load.late}
-    return {"requests": len(load.first)} | {
-        name: round(value, 3) for name, value in (times | load.busy).items()
     }
 
 

@@ -5,10 +5,9 @@ from typing import Any, ClassVar
 
 import grpc.aio
 
-from ringroad.actors.gateway.caller import Caller
 from ringroad.actors.gateway.generation import Generation
 from ringroad.actors.gateway.keys import Scope
-from ringroad.actors.gateway.serving import asking
+from ringroad.actors.gateway.serving import OverGrpc
 from ringroad.v1 import inference_pb2
 
 _NAME = "ringroad-request-id"
@@ -16,16 +15,8 @@ _NAME = "ringroad-request-id"
 _Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class GrpcCaller(Caller):
+class GrpcCaller(OverGrpc):
     """Who reads a gRPC stream of the gateway's own service."""
-
-    def __init__(self, context: _Context) -> None:
-        self._context = context
-        self.tenant = asking()
-
-    def patience(self) -> float | None:
-        """As gRPC tells it."""
-        return self._context.time_remaining()
 
     async def named(self, request_id: str) -> None:
         """In the initial metadata."""

@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from ringroad.actors.errors import InvalidField, RingroadError, traced
+from ringroad.actors.gateway.caller import Caller
 from ringroad.actors.gateway.keys import Keys, Scope
 from ringroad.actors.gateway.parsing import parser
 from ringroad.actors.gateway.status import broken, status_of
@@ -40,6 +41,18 @@ class Servicer(Protocol):
 def asking() -> Tenant:
     """Who asks, within a method of a servicer."""
     return _asking.get()
+
+
+class OverGrpc(Caller):
+    """Who asked within a method of a servicer."""
+
+    def __init__(self, context: _Context) -> None:
+        self.tenant = asking()
+        self._context = context
+
+    def patience(self) -> float | None:
+        """As gRPC tells it."""
+        return self._context.time_remaining()
 
 
 def handlers(

@@ -49,9 +49,10 @@ def main() -> int:
     if args.seed is not None:
         return replay(args.seed, args.whole)
     if args.mutations:
-        from tests.simulation.mutations import hunt_all
+        from tests.simulation.hunting import hunt_all
+        from tests.simulation.mutations import MUTATIONS
 
-        return hunt_all()
+        return hunt_all(MUTATIONS)
     if args.count is None:
         parser.error("one of --seed, --count and --mutations")
     return bool(campaign.campaign(args.count, args.first, args.jobs))

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.simulation.mutations import MUTATIONS, Mutation, hunt
+from tests.simulation.hunting import Mutation, hunt
+from tests.simulation.mutations import MUTATIONS
 
 SEEDS = 40
 

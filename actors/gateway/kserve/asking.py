@@ -5,8 +5,8 @@ import json
 from pydantic import JsonValue
 
 from ringroad.actors.errors import InvalidField
+from ringroad.actors.gateway.filling import UnknownParameter, fill
 from ringroad.actors.gateway.kserve import tensors
-from ringroad.actors.gateway.openai.filling import UnknownParameter, fill
 from ringroad.v1 import inference_pb2, kserve_pb2
 
 VERSION = "1"  # the only one of every model

@@ -6,10 +6,9 @@ from typing import Any
 import grpc.aio
 
 from ringroad.actors.errors import RingroadError, Unavailable
-from ringroad.actors.gateway.caller import Caller
 from ringroad.actors.gateway.kserve import tensors
 from ringroad.actors.gateway.kserve.asking import VERSION, Asked
-from ringroad.actors.gateway.serving import asking
+from ringroad.actors.gateway.serving import OverGrpc
 from ringroad.v1 import inference_pb2, kserve_pb2
 
 Give = Callable[[kserve_pb2.ModelInferResponse], Awaitable[None]]
@@ -22,21 +21,16 @@ class Cancelled(RingroadError):
     """Somebody called Abort for the request."""
 
 
-class Inferred(Caller):
+class Inferred(OverGrpc):
     """`give` gets each response, the last of which says that it is."""
 
     def __init__(self, context: _Context, asked: Asked, model: str, give: Give) -> None:
-        self.tenant = asking()
-        self._context = context
+        super().__init__(context)
         self._asked = asked
         self._model = model
         self._give = give
         self._texts: dict[int, str] = {}  # that were not given yet
         self._ends: dict[int, tuple[str, int]] = {}  # of each sample: why, and its tokens
-
-    def patience(self) -> float | None:
-        """As gRPC tells it."""
-        return self._context.time_remaining()
 
     async def named(self, request_id: str) -> None:
         """The protocol has no place for it."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pydantic import JsonValue
 
 from ringroad.actors.errors import InvalidField
+from ringroad.actors.gateway.filling import UnknownParameter, fill
 from ringroad.actors.gateway.openai.bodies import Body, ChatBody, CompletionBody, Turn
-from ringroad.actors.gateway.openai.filling import UnknownParameter, fill
 from ringroad.v1 import inference_pb2
 
 _FIELDS = inference_pb2.GenerateRequest.DESCRIPTOR.fields_by_name

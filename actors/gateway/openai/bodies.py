@@ -15,7 +15,7 @@ from pydantic import (
 from pydantic_core import from_json
 
 from ringroad.actors.errors import InvalidField
-from ringroad.actors.gateway.openai.filling import UnknownParameter
+from ringroad.actors.gateway.filling import UnknownParameter
 
 B = TypeVar("B", bound="Body")
 

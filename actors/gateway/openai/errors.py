@@ -9,8 +9,8 @@ import msgspec
 from aiohttp import web
 
 from ringroad.actors.errors import InvalidField, RingroadError, Unavailable, traced
+from ringroad.actors.gateway.filling import UnknownParameter
 from ringroad.actors.gateway.openai.asking import Unsupported
-from ringroad.actors.gateway.openai.filling import UnknownParameter
 from ringroad.actors.gateway.status import UNAVAILABLE_RETRY_SECONDS, status_of
 
 _log = logging.getLogger(__name__)

@@ -6,8 +6,7 @@ import grpc.aio
 from smg_grpc_proto.generated import vllm_engine_pb2
 
 from ringroad.actors.errors import Unavailable
-from ringroad.actors.gateway.caller import Caller
-from ringroad.actors.gateway.serving import asking
+from ringroad.actors.gateway.serving import OverGrpc
 from ringroad.v1 import inference_pb2
 
 _Context = grpc.aio.ServicerContext[Any, Any]
@@ -18,21 +17,16 @@ _FINISHES = {
 }
 
 
-class Engaged(Caller):
+class Engaged(OverGrpc):
     """`stream`: reads pieces, too; else the ends alone, which have all there is."""
 
     def __init__(self, context: _Context, request: inference_pb2.GenerateRequest, *, stream: bool) -> None:
-        self.tenant = asking()
-        self._context = context
+        super().__init__(context)
         self._stream = stream
         self._several = request.n > 1
         self._stops = set(request.stop_token_ids)
         self._prompt = len(request.token_ids.ids)
         self._said: dict[int, inference_pb2.Delta] = {}  # all of each sample so far
-
-    def patience(self) -> float | None:
-        """As gRPC tells it."""
-        return self._context.time_remaining()
 
     async def named(self, request_id: str) -> None:
         """It has its name."""
